@@ -1,0 +1,41 @@
+# Every target makes its own environment in .venv; a second run reinstalls nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format slow bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## synthetic data to a trained, evaluated and predicting model, under 3 minutes
+	$(BIN)/criteo-stream demo --out demo-output --force
+
+test: check ## lint, types and the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP) ## every benchmark in a quick setting
+	$(BIN)/python -m benchmarks.run_all
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
