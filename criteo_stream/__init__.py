@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from criteo_stream.dataset import CriteoDataset
     from criteo_stream.models import FM
-    from criteo_stream.preparation import preprocess
+    from criteo_stream.prepare import preprocess
     from criteo_stream.trainer import Trainer
 
 __all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "preprocess"]
@@ -20,7 +20,7 @@ _HOMES = {
     "CriteoDataset": "criteo_stream.dataset",
     "FM": "criteo_stream.models",
     "Trainer": "criteo_stream.trainer",
-    "preprocess": "criteo_stream.preparation",
+    "preprocess": "criteo_stream.prepare",
 }
 
 

@@ -108,7 +108,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the data set's content (16 hex digits), independent of its place and times."""
+        """Identity of the content (16 hex digits), wherever and whenever the set was made."""
         content = {
             "fit": self.fit_fingerprint,
             "shards": {s: [asdict(e) for e in self.shards[s]] for s in SPLITS},

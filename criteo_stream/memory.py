@@ -1,0 +1,86 @@
+"""Memory of a process tree, as every figure of this package means it.
+
+Anonymous and shared memory: ``Pss_Anon + Pss_Shmem`` of ``/proc/PID/smaps_rollup``. Page cache
+that the kernel can drop (files read, written or mapped) does not count.
+"""
+
+import re
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from criteo_stream.errors import UsageError
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size in human units: ``2GB``, ``500MB``, ``1.5g``, ``4GiB``, or plain bytes.
+
+    Raises:
+        UsageError: the text is not a size.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if not match or (match[3] and not match[2]):
+        raise UsageError(f"{text!r} is not a size: write it like 2GB, 500MB or 1.5GiB")
+    power = "_KMGT".index(match[2]) if match[2] else 0
+    return int(float(match[1]) * (1024**power if match[3] else _UNITS[match[2]]))
+
+
+def format_size(size: float) -> str:
+    """A size in human units: 1,234,567,890 → ``1.23 GB``."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{int(size)} bytes"
+
+
+def tree_bytes(pid: int) -> int:
+    """Memory of a process and its descendants; 0 where the system does not tell."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                total += int(line.split()[1]) * 1024
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [c for task in tasks for c in (task / "children").read_text().split()]
+    except (OSError, ProcessLookupError):  # it ended meanwhile, or this is not Linux
+        return total
+    return total + sum(tree_bytes(int(child)) for child in children)
+
+
+class PeakMemory:
+    """Samples the memory of this process tree in the background; ``peak_bytes`` is the largest."""
+
+    def __init__(self, interval: float = 0.1) -> None:
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="peak-memory", daemon=True)
+        self.peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.sample()
+
+    def sample(self) -> int:
+        """Take a sample now; the memory at this moment."""
+        import os
+
+        now = tree_bytes(os.getpid())
+        self.peak_bytes = max(self.peak_bytes, now)
+        return now
+
+    def _sample(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.sample()

@@ -1,0 +1,103 @@
+"""Exact counts of 32-bit values: counted per work unit, spilled as sorted runs, merged in parts.
+
+A run is a pair of arrays, values ascending and their counts. Runs add up in any order to the
+same result, so neither the number of workers nor the memory budget can be seen in it. A merge
+cuts the value range so that each part fits the budget, however many distinct values there are.
+Integer columns are counted as unsigned values of the same order (`sortable`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+UInt32Array = npt.NDArray[np.uint32]
+Int64Array = npt.NDArray[np.int64]
+
+MERGE_BYTES_PER_ENTRY: Final = 48
+"""Working memory of a merge per run entry: packed keys, their sort, values and int64 counts."""
+
+_SIGN = np.uint32(0x80000000)
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Sorted distinct values of one work unit and how often each occurs there."""
+
+    values: UInt32Array
+    counts: UInt32Array
+
+    def between(self, low: int, high: int) -> "Run":
+        """The part with low ≤ value < high."""
+        start, stop = np.searchsorted(self.values, np.array([low, high], np.int64))
+        return Run(self.values[start:stop], self.counts[start:stop])
+
+
+def count_values(values: UInt32Array) -> Run:
+    """Count the values of an array."""
+    if not len(values):
+        return Run(np.empty(0, np.uint32), np.empty(0, np.uint32))
+    ordered = np.sort(values)
+    starts = _group_starts(ordered)
+    return Run(ordered[starts], np.diff(starts, append=len(ordered)).astype(np.uint32))
+
+
+def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
+    """Add up runs: distinct values ascending, and their int64 counts."""
+    # Value and count packed into one key sort several times faster than by argsort.
+    keys = np.concatenate([r.values for r in runs]).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.concatenate([r.counts for r in runs])
+    keys.sort()
+    counts = (keys & _LOW).astype(np.int64)
+    keys >>= np.uint64(32)
+    values = keys.astype(np.uint32)
+    if not len(values):
+        return values, counts
+    starts = _group_starts(values)
+    return values[starts], np.add.reduceat(counts, starts)
+
+
+def merge_in_parts(
+    runs: Sequence[Run], max_entries: int
+) -> Iterator[tuple[UInt32Array, Int64Array]]:
+    """Merge runs value range by value range, with about ``max_entries`` run entries at a time.
+
+    Yields:
+        Like `merge`; the values ascend from part to part too.
+    """
+    bounds = _cut(runs, max_entries)
+    for low, high in pairwise(bounds):
+        yield merge([run.between(low, high) for run in runs])
+
+
+def _cut(runs: Sequence[Run], max_entries: int) -> list[int]:
+    """Bounds of value ranges that hold about equally many entries, at most ``max_entries``."""
+    total = sum(len(run.values) for run in runs)
+    # One spare part and a dense sample keep a part of skewed values below the limit too.
+    parts = -(-total // max_entries) + 1 if total > max_entries else 1
+    if parts == 1:
+        return [0, 2**32]
+    stride = max(1, total // (64 * parts * max(1, len(runs))))
+    sample = np.sort(np.concatenate([run.values[::stride] for run in runs]))
+    cuts = sample[np.arange(1, parts) * len(sample) // parts]
+    return [0, *np.unique(cuts[cuts > 0]).tolist(), 2**32]
+
+
+def _group_starts(ordered: UInt32Array) -> Int64Array:
+    starts = np.flatnonzero(ordered[1:] != ordered[:-1])
+    return np.concatenate([[0], starts + 1])
+
+
+def sortable(values: npt.NDArray[np.int32]) -> UInt32Array:
+    """Map int32 to uint32 so that the order stays."""
+    return values.view(np.uint32) ^ _SIGN
+
+
+def from_sortable(values: UInt32Array) -> npt.NDArray[np.int32]:
+    """Undo `sortable`."""
+    return (values ^ _SIGN).view(np.int32)

@@ -1,0 +1,342 @@
+"""Raw inputs: which files, in what order, of which layout, and their lines in chunks.
+
+Order is natural everywhere (digits compare as numbers, so ``day_9`` comes before ``day_10``);
+`.gz` and `.zst` are decompressed on the fly, several members or frames in one file included.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from criteo_stream.errors import InputError, UsageError
+
+CHUNK_BYTES: Final = 8 << 20
+"""Decompressed bytes that are parsed at a time."""
+
+_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+_SAMPLE_LINES: Final = 100
+_LONGEST_LINE: Final = 1 << 20
+
+# Rows that Criteo published per day of the 1TB logs; together 4,373,472,329.
+_TERABYTE_DAY_ROWS: Final = (
+    195841983, 199563535, 196792019, 181115208, 152115810, 172548507, 204846845, 200801003,
+    193772492, 198424372, 185778055, 153588700, 169003364, 194216520, 194081279, 187154596,
+    177984934, 163382602, 142061091, 156534237, 193627464, 192215183, 189747893, 178274637,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A known form of raw lines."""
+
+    name: str
+    labelled: bool
+    separator: bytes = b"\t"
+
+    @property
+    def separators(self) -> int:
+        """Separators in a valid line."""
+        return 39 if self.labelled else 38
+
+
+KAGGLE: Final = Layout(name="kaggle", labelled=True)
+KAGGLE_UNLABELLED: Final = Layout(name="kaggle", labelled=False)
+TERABYTE: Final = Layout(name="terabyte", labelled=True)
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """One raw file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Base name without compression suffix; the split is a function of it."""
+        return self.path.stem if self.path.suffix in _COMPRESSIONS else self.path.name
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the file must be decompressed from its start."""
+        return self.path.suffix in _COMPRESSIONS
+
+    @property
+    def day(self) -> int | None:
+        """The number of a 1TB day file (``day_7`` → 7), else None."""
+        match = re.fullmatch(r"day_(\d+)", self.name)
+        return int(match[1]) if match else None
+
+    @property
+    def published_rows(self) -> int | None:
+        """Rows that a complete download of this 1TB day has."""
+        day = self.day
+        return _TERABYTE_DAY_ROWS[day] if day is not None and day < 24 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """A place between two lines of an input, and a checksum of what comes before it."""
+
+    lines: int = 0
+    bytes: int = 0
+    """Decompressed."""
+    crc32: int = 0
+    """Of the decompressed content so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Whole lines of one input."""
+
+    source: RawInput
+    start: Position
+    end: Position
+    text: bytes
+    """Ends with a newline."""
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        return self.end.lines - self.start.lines
+
+
+def natural_key(path: Path | str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key that compares runs of digits as numbers."""
+    parts = re.split(r"(\d+)", str(path))
+    return tuple((0, int(p)) if p.isdigit() else (1, p) for p in parts if p)
+
+
+_BEGINNING: Final = Position()
+
+
+def find_inputs(arguments: Sequence[str | Path]) -> list[RawInput]:
+    """Expand files, folders and globs into raw inputs, in natural order, each once.
+
+    Raises:
+        InputError: an argument names nothing, or a folder holds no file.
+    """
+    paths: set[Path] = set()
+    for argument in arguments:
+        found = _expand(str(argument))
+        if not found:
+            raise InputError(f"no such input: {argument}")
+        paths.update(found)
+    if not paths:
+        raise UsageError("no input given: name raw files, folders or globs")
+    return [RawInput(p) for p in sorted(paths, key=natural_key)]
+
+
+def _expand(argument: str) -> list[Path]:
+    path = Path(argument)
+    if path.is_dir():
+        return [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    if path.exists():
+        return [path]
+    if has_magic(argument):
+        found = glob(argument, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        return [Path(p) for p in found if Path(p).is_file()]
+    return []
+
+
+@contextmanager
+def open_decompressed(source: RawInput) -> Iterator[IO[bytes] | Any]:
+    """Open an input for reading its decompressed bytes.
+
+    Raises:
+        InputError: the file cannot be read, or its compressed stream is damaged or cut short.
+    """
+    compression = _COMPRESSIONS.get(source.path.suffix)
+    try:
+        if compression == "gzip":
+            with gzip.open(source.path, "rb") as stream:
+                yield stream
+        elif compression == "zstd":
+            with pa.input_stream(str(source.path), compression="zstd") as stream:
+                yield stream
+        else:
+            with source.path.open("rb") as stream:
+                yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(source, error) from error
+    except FileNotFoundError:
+        raise InputError(f"no such input: {source.path}") from None
+    except OSError as error:
+        # Arrow reports a damaged zstd stream as a bare OSError, without an errno.
+        if error.errno is None:
+            raise _damaged(source, error) from error
+        raise InputError(f"cannot read {source.path}: {error.strerror}") from error
+
+
+def _damaged(source: RawInput, error: Exception) -> InputError:
+    return InputError(
+        f"{source.path} is damaged or cut short ({error}): download or compress it again; "
+        "what was read before it is kept"
+    )
+
+
+def read_chunks(
+    source: RawInput, *, unit_rows: int, start: Position = _BEGINNING
+) -> Iterator[Chunk]:
+    """Read an input as chunks of whole lines; no chunk crosses a multiple of ``unit_rows`` lines.
+
+    A missing last newline is added. A plain file is read from ``start`` on; a compressed one is
+    decompressed again from its beginning.
+
+    Raises:
+        InputError: the file is damaged, empty, or holds a line of over 1 MiB.
+    """
+    position = start
+    with open_decompressed(source) as stream:
+        if source.compressed:
+            _pass_over(source, stream, start.bytes)
+        else:
+            stream.seek(start.bytes)
+        rest = b""
+        while True:
+            block = stream.read(CHUNK_BYTES)
+            text = rest + block
+            if block:
+                cut = text.rfind(b"\n") + 1
+                text, rest = text[:cut], text[cut:]
+                if len(rest) > _LONGEST_LINE:
+                    raise InputError(
+                        f"{source.path} holds a line of over 1 MiB after line {position.lines:,}: "
+                        "it is not a Criteo click log"
+                    )
+            elif text:
+                text += b"\n"
+            while text:
+                part, lines, text = _split_after(text, unit_rows - position.lines % unit_rows)
+                end = Position(
+                    lines=position.lines + lines,
+                    bytes=position.bytes + len(part),
+                    crc32=zlib.crc32(part, position.crc32),
+                )
+                yield Chunk(source=source, start=position, end=end, text=part)
+                position = end
+            if not block:
+                break
+    if not position.lines:
+        raise InputError(f"{source.path} is empty")
+
+
+def _pass_over(source: RawInput, stream: IO[bytes], count: int) -> None:
+    while count:
+        block = stream.read(min(count, CHUNK_BYTES))
+        if not block:
+            raise InputError(f"{source.path} became shorter since it was read: see --restart")
+        count -= len(block)
+
+
+def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
+    """Cut after at most ``lines`` newlines: (head, lines in it, tail)."""
+    total = text.count(b"\n")
+    if total <= lines:
+        return text, total, b""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    cut = int(ends[lines - 1]) + 1
+    return text[:cut], lines, text[cut:]
+
+
+def count_lines(source: RawInput) -> int:
+    """Lines of an input, a last one without newline included."""
+    lines, last = 0, b"\n"
+    with open_decompressed(source) as stream:
+        while block := stream.read(CHUNK_BYTES):
+            lines += block.count(b"\n")
+            last = block[-1:]
+    return lines + (last != b"\n")
+
+
+_INTEGERS = rb"(?:-?[0-9]+)?"
+_HEX = rb"(?:[0-9a-fA-F]{8})?"
+_FEATURES = rb"\t".join([_INTEGERS] * 13 + [_HEX] * 26)
+_LABELLED = re.compile(rb"[01]\t" + _FEATURES)
+_UNLABELLED = re.compile(_FEATURES)
+
+
+def sample_lines(source: RawInput, lines: int = _SAMPLE_LINES) -> list[bytes]:
+    """The first lines of an input, without line ends."""
+    with open_decompressed(source) as stream:
+        head = stream.read(1 << 16)
+    if not head:
+        raise InputError(f"{source.path} is empty")
+    found = bytes(head).split(b"\n")
+    if len(found) > 1:
+        found.pop()  # the last one is cut short, or empty after a final newline
+    return [line.removesuffix(b"\r") for line in found[:lines]]
+
+
+def detect_layout(source: RawInput) -> Layout:
+    """Recognise an input's layout from its first lines.
+
+    Raises:
+        InputError: most of the first lines are in no known layout; the message says what they are.
+    """
+    lines = sample_lines(source)
+    # A line that lost trailing tabs still tells its layout by what its fields look like.
+    labelled = sum(bool(_LABELLED.fullmatch(_padded(line, 39))) for line in lines)
+    unlabelled = sum(bool(_UNLABELLED.fullmatch(_padded(line, 38))) for line in lines)
+    if max(labelled, unlabelled) * 2 < len(lines):
+        fields = sorted({line.count(b"\t") + 1 for line in lines})
+        raise InputError(
+            f"{source.path} is not a Criteo click log: its first lines have "
+            f"{' or '.join(map(str, fields[:3]))} tab-separated fields and do not look like "
+            "[label] + 13 integers + 26 categoricals of 8 hex digits; "
+            "expected 40 fields (39 without label)"
+        )
+    if unlabelled > labelled:
+        return KAGGLE_UNLABELLED
+    return TERABYTE if source.day is not None else KAGGLE
+
+
+def _padded(line: bytes, tabs: int) -> bytes:
+    return line + b"\t" * max(0, tabs - line.count(b"\t"))
+
+
+def layout_of(inputs: Sequence[RawInput], wanted: str = "auto") -> Layout:
+    """The one layout of all inputs; ``wanted`` names it or is ``auto``.
+
+    Raises:
+        InputError: an input is in no known layout, or two inputs differ.
+        UsageError: ``wanted`` is not a known layout.
+    """
+    if wanted not in ("auto", "kaggle", "terabyte"):
+        raise UsageError(f"--layout {wanted} is not known: use auto, kaggle or terabyte")
+    layouts = [detect_layout(source) for source in inputs]
+    for source, layout in zip(inputs, layouts, strict=True):
+        if layout.labelled != layouts[0].labelled:
+            raise InputError(
+                f"{inputs[0].path} has {layouts[0].separators + 1} fields a line, "
+                f"{source.path} has {layout.separators + 1}: give labelled and unlabelled "
+                "inputs to separate runs"
+            )
+    if not layouts[0].labelled:
+        return KAGGLE_UNLABELLED
+    if wanted == "auto":
+        wanted = "terabyte" if all(layout == TERABYTE for layout in layouts) else "kaggle"
+    return TERABYTE if wanted == "terabyte" else KAGGLE
+
+
+def sample_sizes(source: RawInput) -> tuple[float, float]:
+    """From an input's beginning: decompressed bytes a byte on disk, and bytes a line."""
+    size = source.path.stat().st_size
+    with open_decompressed(source) as stream:
+        head = stream.read(CHUNK_BYTES // 2)
+    bytes_per_line = len(head) / max(1, head.count(b"\n"))
+    if not source.compressed:
+        return 1.0, bytes_per_line
+    if len(head) < CHUNK_BYTES // 2:
+        return len(head) / size, bytes_per_line
+    # Such text compresses alike everywhere: compressing some of it again tells the ratio.
+    piece = bytes(head[: 1 << 20])
+    return len(piece) / len(zlib.compress(piece, 6)), bytes_per_line

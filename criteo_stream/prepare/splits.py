@@ -1,0 +1,116 @@
+"""Which split a line belongs to, and in what order a block's rows are written: pure functions.
+
+The split of a line depends on the seed, its input's base name and its line number, or on its
+place in the whole; never on other lines, on workers or on where a run was interrupted.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+TRAIN: Final = 0
+VALID: Final = 1
+TEST: Final = 2
+
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashedSplit:
+    """Random fractions by (seed, input, line)."""
+
+    seed: int
+    name: str
+    """Base name of the input without compression suffix."""
+    valid: float
+    test: float
+
+    def codes(self, line_numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Per line: TRAIN, VALID or TEST."""
+        draw = _uniform_bits(self.seed, self.name, line_numbers)
+        codes = np.zeros(len(draw), np.uint8)
+        codes[draw < _share(self.valid + self.test)] = VALID
+        codes[draw < _share(self.test)] = TEST
+        return codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeSplit:
+    """Lines before ``valid_from`` are training, from ``test_from`` on test, between them valid."""
+
+    valid_from: int
+    test_from: int
+
+    def codes(self, line_numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Per line: TRAIN, VALID or TEST."""
+        codes = np.full(len(line_numbers), VALID, np.uint8)
+        codes[line_numbers < self.valid_from] = TRAIN
+        codes[line_numbers >= self.test_from] = TEST
+        return codes
+
+
+Split = HashedSplit | RangeSplit
+
+_NEVER: Final = 2**63 - 1
+WHOLLY_TRAIN: Final = RangeSplit(valid_from=_NEVER, test_from=_NEVER)
+WHOLLY_VALID: Final = RangeSplit(valid_from=0, test_from=_NEVER)
+WHOLLY_TEST: Final = RangeSplit(valid_from=0, test_from=0)
+
+
+def tail_splits(lines: list[int], valid: float, test: float) -> list[Split]:
+    """The last fractions in time order: … train | valid | test, over all inputs end to end."""
+    total = sum(lines)
+    test_from = total - int(test * total)
+    valid_from = test_from - int(valid * total)
+    splits: list[Split] = []
+    start = 0
+    for count in lines:
+        splits.append(
+            RangeSplit(valid_from=valid_from - start + 1, test_from=test_from - start + 1)
+        )
+        start += count
+    return splits
+
+
+def last_day_split(lines: int) -> Split:
+    """1TB's last day: its first n // 2 lines are valid, the rest test."""
+    return RangeSplit(valid_from=0, test_from=lines // 2 + 1)
+
+
+def written_order(
+    codes: npt.NDArray[np.uint8], *, seed: int, name: str, block: int, keep_order: bool
+) -> npt.NDArray[np.int64]:
+    """The order in which a block's rows are written: by split, mixed within each.
+
+    Returns:
+        int64 [n], a permutation of the block's rows: training rows first, then valid, then test;
+        within a split random by (seed, input, block), or as read with ``keep_order``.
+    """
+    if keep_order:
+        return np.argsort(codes, kind="stable")
+    random = np.random.Generator(np.random.Philox([*_key(seed, name), block]))
+    order = random.permutation(len(codes))
+    return order[np.argsort(codes[order], kind="stable")]
+
+
+def _key(seed: int, name: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _uniform_bits(
+    seed: int, name: str, line_numbers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """64 uniform bits per line: SplitMix64 (Steele et al. 2014) of the keyed line number."""
+    x = line_numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(_key(seed, name)[0])
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _share(fraction: float) -> np.uint64:
+    return np.uint64(min(int(fraction * 2**64), int(_ALL)))

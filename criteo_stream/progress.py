@@ -1,0 +1,104 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+from tqdm import tqdm
+
+_PLAIN_SECONDS: Final = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Progress:
+    """Rows done of one stage, with rows/s and the time left.
+
+    Args:
+        stage: what the bar is called.
+        total: rows of the whole stage; None where it is not known beforehand.
+        done: rows that an earlier try finished already.
+        quiet: show nothing.
+        stream: where to show it; default stderr.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        total: int | None,
+        *,
+        done: int = 0,
+        quiet: bool = False,
+        unit: str = "rows",
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stage = stage
+        self._unit = unit
+        self._total = total
+        self._first = self._done = done
+        self._stream = stream or sys.stderr
+        self._plain = not quiet and not self._stream.isatty()
+        self._start = self._shown = time.monotonic()
+        self._notes = ""
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=stage,
+            unit=f" {unit}",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=quiet or self._plain,
+            file=self._stream,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._plain and kind is None:
+            self._print_line(done=True)
+        self._bar.close()
+
+    @property
+    def done(self) -> int:
+        """Rows done, those of an earlier try included."""
+        return self._done
+
+    def advance(self, rows: int) -> None:
+        """Count rows as done."""
+        self._done += rows
+        self._bar.update(rows)
+        if self._plain and time.monotonic() - self._shown >= _PLAIN_SECONDS:
+            self._print_line()
+
+    def note(self, text: str) -> None:
+        """Show figures beside the bar, such as the loss."""
+        self._notes = text
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def write(self, line: str) -> None:
+        """Print a line without tearing the bar."""
+        if self._plain:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        elif not self._bar.disable:
+            self._bar.write(line, file=self._stream)
+
+    def _print_line(self, *, done: bool = False) -> None:
+        self._shown = time.monotonic()
+        seconds = max(self._shown - self._start, 1e-9)
+        rate = (self._done - self._first) / seconds
+        parts = [f"{self._stage}: {self._done:,}"]
+        if self._total:
+            parts.append(f"of {self._total:,}")
+        parts.append(f"{self._unit}, {rate:,.0f} {self._unit}/s")
+        if done:
+            parts.append(f"in {seconds:.1f} s")
+        elif self._total and rate:
+            parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
+        self.write(f"{' '.join(parts)}  {self._notes}".rstrip())
