@@ -26,7 +26,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 @dataclass(frozen=True)
 class Run:
-    """Sorted distinct values of one work unit and how often each occurs there."""
+    """Sorted distinct values of one work unit and how often each occurs in its training rows."""
 
     values: UInt32Array
     counts: UInt32Array
@@ -37,17 +37,8 @@ class Run:
         return Run(self.values[start:stop], self.counts[start:stop])
 
 
-def count_values(values: UInt32Array) -> Run:
-    """Count the values of an array."""
-    if not len(values):
-        return Run(np.empty(0, np.uint32), np.empty(0, np.uint32))
-    ordered = np.sort(values)
-    starts = _group_starts(ordered)
-    return Run(ordered[starts], np.diff(starts, append=len(ordered)).astype(np.uint32))
-
-
 def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
-    """Add up runs: distinct values ascending, and their int64 counts."""
+    """Add up runs: distinct values that occur, ascending, and their int64 counts."""
     # Value and count packed into one key sort several times faster than by argsort.
     keys = np.concatenate([r.values for r in runs]).astype(np.uint64)
     keys <<= np.uint64(32)
@@ -58,8 +49,10 @@ def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
     values = keys.astype(np.uint32)
     if not len(values):
         return values, counts
-    starts = _group_starts(values)
-    return values[starts], np.add.reduceat(counts, starts)
+    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    values, counts = values[starts], np.add.reduceat(counts, starts)
+    occurs = counts > 0
+    return values[occurs], counts[occurs]
 
 
 def merge_in_parts(
@@ -86,11 +79,6 @@ def _cut(runs: Sequence[Run], max_entries: int) -> list[int]:
     sample = np.sort(np.concatenate([run.values[::stride] for run in runs]))
     cuts = sample[np.arange(1, parts) * len(sample) // parts]
     return [0, *np.unique(cuts[cuts > 0]).tolist(), 2**32]
-
-
-def _group_starts(ordered: UInt32Array) -> Int64Array:
-    starts = np.flatnonzero(ordered[1:] != ordered[:-1])
-    return np.concatenate([[0], starts + 1])
 
 
 def sortable(values: npt.NDArray[np.int32]) -> UInt32Array:

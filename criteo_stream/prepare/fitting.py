@@ -26,6 +26,7 @@ from criteo_stream.prepare.counts import (
     merge_in_parts,
 )
 from criteo_stream.prepare.encode import Encoder
+from criteo_stream.prepare.lookup import HashedLookup
 from criteo_stream.prepare.options import PrepareOptions, Resources
 from criteo_stream.prepare.quantiles import (
     FastTransform,
@@ -35,12 +36,7 @@ from criteo_stream.prepare.quantiles import (
     write_tables,
 )
 from criteo_stream.prepare.units import open_runs, verify_runs
-from criteo_stream.prepare.vocabulary import (
-    LOOKUP_BYTES_PER_VALUE,
-    build_vocabulary,
-    open_lookup,
-    write_lookup,
-)
+from criteo_stream.prepare.vocabulary import build_vocabulary, read_vocabulary, write_lookup
 from criteo_stream.prepare.workspace import UnitRecord, Workspace
 from criteo_stream.progress import Progress
 from criteo_stream.schema import (
@@ -82,7 +78,7 @@ class Fitter:
         self._workspace = workspace
         self._pool = pool
         self._options = options
-        self._max_entries = resources.working_bytes // resources.workers // MERGE_BYTES_PER_ENTRY
+        self._max_entries = resources.working_bytes // resources.threads // MERGE_BYTES_PER_ENTRY
         self._progress = progress
 
     def fit(self, records: Sequence[UnitRecord]) -> Fit:
@@ -93,10 +89,8 @@ class Fitter:
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
         by_size = sorted(FEATURE_COLUMNS, key=lambda c: -sum(r.runs[c] for r in records))
-        futures = [self._pool.submit(self._fit_column, c, records) for c in by_size]
-        for column, future in zip(by_size, futures, strict=True):
-            future.result()
-            self._progress.advance(sum(r.runs[column] for r in records))
+        for _ in self._pool.map(lambda c: self._fit_column(c, records), by_size):
+            pass
         return self._collect()
 
     def _record(self, column: str) -> Path:
@@ -106,8 +100,11 @@ class Fitter:
         return self._workspace.fit / f"{column}.parquet"
 
     def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
-        if self._record(column).exists():
-            return
+        if not self._record(column).exists():
+            self._merge_column(column, records)
+        self._progress.advance(sum(r.runs[column] for r in records))
+
+    def _merge_column(self, column: str, records: Sequence[UnitRecord]) -> None:
         runs = open_runs(self._workspace.units, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
@@ -210,22 +207,18 @@ def _fit_files(out: Path) -> list[FileEntry]:
     ]
 
 
-def open_encoder(workspace: Workspace, fit: Fit, lookup_bytes: int) -> Encoder:
-    """Make a fit ready to encode, with the vocabularies that fit ``lookup_bytes`` in memory.
+def load_encoder(data: Path, manifest: Manifest) -> Encoder:
+    """The fit of a finished data set, in memory, to encode raw rows with.
 
-    Small vocabularies are taken into memory first; the others stay on disk, where their values
-    are looked up in sorted order. Both give the same ids.
+    Raises:
+        DataSetError: a vocabulary or the quantile tables are missing or damaged.
     """
-    lookups = {}
-    for facts in sorted(fit.categorical, key=lambda c: c.ids):
-        size = facts.ids * LOOKUP_BYTES_PER_VALUE
-        in_memory = size <= lookup_bytes
-        lookup_bytes -= size if in_memory else 0
-        lookups[facts.column] = open_lookup(
-            lookup_path(workspace, facts.column), in_memory=in_memory
-        )
-    tables = read_tables(workspace.out / QUANTILES)
+    for entry in manifest.fit_files:
+        verify_file(data, entry)
+    tables = read_tables(data / QUANTILES)
     return Encoder(
         transforms={column: FastTransform(tables[column].table) for column in INTEGER_COLUMNS},
-        lookups=lookups,
+        lookups={
+            c: HashedLookup(*read_vocabulary(vocabulary_path(data, c))) for c in CATEGORICAL_COLUMNS
+        },
     )

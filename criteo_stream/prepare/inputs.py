@@ -4,7 +4,6 @@ Order is natural everywhere (digits compare as numbers, so ``day_9`` comes befor
 `.gz` and `.zst` are decompressed on the fly, several members or frames in one file included.
 """
 
-import gzip
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from criteo_stream.errors import InputError, UsageError
+from criteo_stream.schema import BLOCK_ROWS, INTEGER_COLUMNS
 
 CHUNK_BYTES: Final = 8 << 20
 """Decompressed bytes that are parsed at a time."""
@@ -65,6 +65,11 @@ class RawInput:
         return self.path.stem if self.path.suffix in _COMPRESSIONS else self.path.name
 
     @property
+    def identity(self) -> Path:
+        """The same for every way to spell the path."""
+        return self.path.resolve()
+
+    @property
     def compressed(self) -> bool:
         """Whether the file must be decompressed from its start."""
         return self.path.suffix in _COMPRESSIONS
@@ -109,10 +114,12 @@ class Chunk:
         return self.end.lines - self.start.lines
 
 
-def natural_key(path: Path | str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(path: Path | str) -> tuple[list[tuple[int, int | str]], str]:
     """Sort key that compares runs of digits as numbers."""
-    parts = re.split(r"(\d+)", str(path))
-    return tuple((0, int(p)) if p.isdigit() else (1, p) for p in parts if p)
+    text = str(path)
+    parts = [part for part in re.split(r"([0-9]+)", text) if part]
+    numbers = [(0, int(p)) if p.isascii() and p.isdecimal() else (1, p) for p in parts]
+    return numbers, text  # the text tells apart what is equal as numbers, such as 1 and 01
 
 
 _BEGINNING: Final = Position()
@@ -122,17 +129,28 @@ def find_inputs(arguments: Sequence[str | Path]) -> list[RawInput]:
     """Expand files, folders and globs into raw inputs, in natural order, each once.
 
     Raises:
-        InputError: an argument names nothing, or a folder holds no file.
+        InputError: an argument names nothing, a folder holds no file, or a folder holds a file
+            both plain and compressed.
     """
-    paths: set[Path] = set()
+    paths: dict[Path, Path] = {}
     for argument in arguments:
         found = _expand(str(argument))
         if not found:
             raise InputError(f"no such input: {argument}")
-        paths.update(found)
+        for path in found:
+            paths.setdefault(path.resolve(), path)
     if not paths:
         raise UsageError("no input given: name raw files, folders or globs")
-    return [RawInput(p) for p in sorted(paths, key=natural_key)]
+    inputs = [RawInput(p) for p in sorted(paths.values(), key=natural_key)]
+    names: dict[Path, RawInput] = {}
+    for source in inputs:
+        twin = names.setdefault(source.path.with_name(source.name).resolve(), source)
+        if twin is not source:
+            raise InputError(
+                f"{twin.path} and {source.path} are the same log twice by their names: "
+                "give one of them"
+            )
+    return inputs
 
 
 def _expand(argument: str) -> list[Path]:
@@ -156,21 +174,16 @@ def open_decompressed(source: RawInput) -> Iterator[IO[bytes] | Any]:
     """
     compression = _COMPRESSIONS.get(source.path.suffix)
     try:
-        if compression == "gzip":
-            with gzip.open(source.path, "rb") as stream:
-                yield stream
-        elif compression == "zstd":
-            with pa.input_stream(str(source.path), compression="zstd") as stream:
+        if compression:
+            with pa.input_stream(str(source.path), compression=compression) as stream:
                 yield stream
         else:
             with source.path.open("rb") as stream:
                 yield stream
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(source, error) from error
     except FileNotFoundError:
         raise InputError(f"no such input: {source.path}") from None
     except OSError as error:
-        # Arrow reports a damaged zstd stream as a bare OSError, without an errno.
+        # Arrow reports a damaged stream as a bare OSError, without an errno.
         if error.errno is None:
             raise _damaged(source, error) from error
         raise InputError(f"cannot read {source.path}: {error.strerror}") from error
@@ -184,7 +197,7 @@ def _damaged(source: RawInput, error: Exception) -> InputError:
 
 
 def read_chunks(
-    source: RawInput, *, unit_rows: int, start: Position = _BEGINNING
+    source: RawInput, *, unit_rows: int = BLOCK_ROWS, start: Position = _BEGINNING
 ) -> Iterator[Chunk]:
     """Read an input as chunks of whole lines; no chunk crosses a multiple of ``unit_rows`` lines.
 
@@ -200,20 +213,7 @@ def read_chunks(
             _pass_over(source, stream, start.bytes)
         else:
             stream.seek(start.bytes)
-        rest = b""
-        while True:
-            block = stream.read(CHUNK_BYTES)
-            text = rest + block
-            if block:
-                cut = text.rfind(b"\n") + 1
-                text, rest = text[:cut], text[cut:]
-                if len(rest) > _LONGEST_LINE:
-                    raise InputError(
-                        f"{source.path} holds a line of over 1 MiB after line {position.lines:,}: "
-                        "it is not a Criteo click log"
-                    )
-            elif text:
-                text += b"\n"
+        for text in _whole_lines(source, stream):
             while text:
                 part, lines, text = _split_after(text, unit_rows - position.lines % unit_rows)
                 end = Position(
@@ -223,10 +223,26 @@ def read_chunks(
                 )
                 yield Chunk(source=source, start=position, end=end, text=part)
                 position = end
-            if not block:
-                break
     if not position.lines:
         raise InputError(f"{source.path} is empty")
+
+
+def _whole_lines(source: RawInput, stream: IO[bytes]) -> Iterator[bytes]:
+    """Cut a stream into texts of about `CHUNK_BYTES` that end with a newline."""
+    rest = b""
+    while block := stream.read(CHUNK_BYTES):
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            yield b"".join((rest, memoryview(block)[:cut]))
+            rest = block[cut:]
+        else:
+            rest += block
+        if len(rest) > _LONGEST_LINE:
+            raise InputError(
+                f"{source.path} holds a line of over 1 MiB: it is not a Criteo click log"
+            )
+    if rest:
+        yield rest + b"\n"
 
 
 def _pass_over(source: RawInput, stream: IO[bytes], count: int) -> None:
@@ -239,10 +255,11 @@ def _pass_over(source: RawInput, stream: IO[bytes], count: int) -> None:
 
 def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
     """Cut after at most ``lines`` newlines: (head, lines in it, tail)."""
-    total = text.count(b"\n")
+    is_end = np.frombuffer(text, np.uint8) == ord("\n")  # quicker than bytes.count
+    total = int(np.count_nonzero(is_end))
     if total <= lines:
         return text, total, b""
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    ends = np.flatnonzero(is_end)
     cut = int(ends[lines - 1]) + 1
     return text[:cut], lines, text[cut:]
 
@@ -300,7 +317,9 @@ def detect_layout(source: RawInput) -> Layout:
 
 
 def _padded(line: bytes, tabs: int) -> bytes:
-    return line + b"\t" * max(0, tabs - line.count(b"\t"))
+    """A line with the trailing tabs that it may have lost; others than such stay as they are."""
+    found = line.count(b"\t")
+    return line + b"\t" * (tabs - found) if len(INTEGER_COLUMNS) <= found < tabs else line
 
 
 def layout_of(inputs: Sequence[RawInput], wanted: str = "auto") -> Layout:

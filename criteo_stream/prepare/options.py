@@ -7,16 +7,18 @@ from typing import Any, Final
 
 from criteo_stream.errors import UsageError
 from criteo_stream.memory import format_size, parse_size
+from criteo_stream.schema import BLOCK_ROWS
 
 SPLIT_KINDS: Final = ("random", "tail", "terabyte")
 
 _DEFAULT_FRACTION: Final = 0.1
 
 _LEAST_MEMORY: Final = 1_000_000_000
-_BASE_BYTES: Final = 350_000_000
-"""What the process holds whatever the work: interpreter, libraries, chunks being parsed."""
-_UNIT_BYTES: Final = 400_000_000
-"""What a work unit takes while its scratch is written."""
+_BASE_BYTES: Final = 500_000_000
+"""What the process holds whatever the number of threads: libraries, a unit being read, another
+being coded."""
+_THREAD_BYTES: Final = 80_000_000
+"""What a thread takes: a chunk being parsed, a column being coded, or a unit being encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class PrepareOptions:
     """``pad`` accepts lines that are short only by trailing tabs."""
     fit_from: str | None = None
     """Encode with the fit of this prepared set; without fractions all rows are then ``test``."""
+    block_rows: int = BLOCK_ROWS
+    """Lines of a work unit; a constant of the format, smaller only to test with little data."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming the flag."""
@@ -61,6 +65,8 @@ class PrepareOptions:
             raise UsageError(f"--min-count is {self.min_count}, expected at least 1")
         if self.max_vocabulary is not None and self.max_vocabulary < 1:
             raise UsageError(f"--max-vocabulary is {self.max_vocabulary}, expected at least 1")
+        if not 1 <= self.block_rows <= BLOCK_ROWS:
+            raise UsageError(f"block_rows is {self.block_rows}, expected 1 to {BLOCK_ROWS}")
         if self.short_lines not in ("reject", "pad"):
             raise UsageError(f"--short-lines {self.short_lines} is not known: use reject or pad")
         if (self.valid_files or self.test_files) and self.split != "random":
@@ -104,14 +110,14 @@ class Resources:
         return cls(memory_bytes=size, workers=workers or len(os.sched_getaffinity(0)))
 
     @property
-    def working_bytes(self) -> int:
-        """Memory beyond what the process holds anyway."""
-        return self.memory_bytes - _BASE_BYTES
+    def threads(self) -> int:
+        """Workers that the memory is enough for."""
+        return max(1, min(self.workers, self.working_bytes // _THREAD_BYTES))
 
     @property
-    def units_in_flight(self) -> int:
-        """Work units held at the same time beside the one being read."""
-        return max(1, min(self.workers, self.working_bytes // _UNIT_BYTES - 1))
+    def working_bytes(self) -> int:
+        """Memory that the threads share."""
+        return self.memory_bytes - _BASE_BYTES
 
 
 def given_path(path: str | Path) -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +26,8 @@ from criteo_stream import __version__
 from criteo_stream.errors import InputError, UsageError
 from criteo_stream.manifest import MANIFEST_NAME, InputEntry, Manifest, ShardEntry
 from criteo_stream.memory import PeakMemory, format_size
-from criteo_stream.prepare.encoding import ShardStage
-from criteo_stream.prepare.fitting import Fit, Fitter, borrow_fit, open_encoder
+from criteo_stream.prepare.encoding import ShardStage, encoded_units
+from criteo_stream.prepare.fitting import QUANTILES, Fit, Fitter, borrow_fit, lookup_path
 from criteo_stream.prepare.inputs import (
     Position,
     RawInput,
@@ -36,7 +36,9 @@ from criteo_stream.prepare.inputs import (
     layout_of,
     read_chunks,
 )
+from criteo_stream.prepare.lookup import open_lookup
 from criteo_stream.prepare.options import PrepareOptions, Resources, given_path
+from criteo_stream.prepare.quantiles import read_tables
 from criteo_stream.prepare.reading import Reader, verify_inputs
 from criteo_stream.prepare.space import Estimate, estimate, refuse_too_large
 from criteo_stream.prepare.splits import (
@@ -49,12 +51,18 @@ from criteo_stream.prepare.splits import (
     tail_splits,
 )
 from criteo_stream.prepare.workspace import (
+    InputState,
     UnitRecord,
     Workspace,
     refuse_other_task,
 )
 from criteo_stream.progress import Progress
-from criteo_stream.schema import BLOCK_ROWS, FORMAT_VERSION, ROW_GROUP_ROWS, SPLITS
+from criteo_stream.schema import (
+    CATEGORICAL_COLUMNS,
+    FORMAT_VERSION,
+    ROW_GROUP_ROWS,
+    SPLITS,
+)
 from criteo_stream.storage import write_bytes, write_json
 
 _KEPT_REJECTS: Final = 1000
@@ -152,6 +160,7 @@ class _Preparation:
         self.options = options
         self.valid_files = _found(options.valid_files)
         self.test_files = _found(options.test_files)
+        _refuse_two_splits(self.valid_files & self.test_files)
         self.inputs = find_inputs([*arguments, *options.valid_files, *options.test_files])
         self.layout = layout_of(self.inputs, options.layout)
         if not self.layout.labelled:
@@ -216,8 +225,8 @@ class _Preparation:
         needed = estimate(self.inputs)
         self._announce(needed, done)
         refuse_too_large(self.out, needed)
-        verify_inputs(self.inputs, done)
-        with ThreadPoolExecutor(self.resources.workers, "prepare") as pool:
+        verify_inputs(self.inputs, done, self.options.block_rows)
+        with ThreadPoolExecutor(self.resources.threads, "prepare") as pool:
             records = self._read(workspace, pool, needed.rows, done)
             fit = self._fit(workspace, pool, records)
             shards = self._encode(workspace, pool, records, fit)
@@ -267,10 +276,18 @@ class _Preparation:
         records: Sequence[UnitRecord],
         fit: Fit,
     ) -> dict[str, list[ShardEntry]]:
-        with self._stage("encode", sum(sum(record.rows) for record in records)) as bar:
-            encoder = open_encoder(workspace, fit, self.resources.working_bytes // 3)
-            stage = ShardStage(workspace, pool, encoder, bar)
-            return stage.encode(records, self.resources.units_in_flight)
+        done = encoded_units(workspace, records)
+        rows = [sum(record.rows) for record in records]
+        with self._stage("encode", sum(rows), done=sum(rows[i] for i in done)) as bar:
+            tables = read_tables(self.out / QUANTILES)
+            stage = ShardStage(
+                workspace,
+                pool,
+                {c: fitted.table for c, fitted in tables.items()},
+                {c: open_lookup(lookup_path(workspace, c)) for c in CATEGORICAL_COLUMNS},
+                bar,
+            )
+            return stage.encode(records, done, self.resources.threads)
 
     @contextmanager
     def _stage(
@@ -326,11 +343,9 @@ class _Preparation:
         ]
 
     def _file_split(self, source: RawInput) -> Split:
-        if source in self.valid_files and source in self.test_files:
-            raise UsageError(f"{source.path} is named by both --valid-files and --test-files")
-        if source in self.valid_files:
+        if source.identity in self.valid_files:
             return WHOLLY_VALID
-        return WHOLLY_TEST if source in self.test_files else WHOLLY_TRAIN
+        return WHOLLY_TEST if source.identity in self.test_files else WHOLLY_TRAIN
 
     def _terabyte_splits(self, workspace: Workspace) -> list[Split]:
         days = [source.day for source in self.inputs]
@@ -347,11 +362,21 @@ class _Preparation:
 
     def _lines(self, workspace: Workspace, number: int) -> int:
         """Lines of an input, counted once: a split by place must know them beforehand."""
+        source = self.inputs[number]
         path = workspace.fit / f"lines-{number:05d}.json"
-        if not path.exists():
-            self._say(f"counting the lines of {self.inputs[number].path}")
-            write_json(path, count_lines(self.inputs[number]))
-        return int(json.loads(path.read_text()))
+        state = asdict(InputState.of(source.path))
+        counted = json.loads(path.read_text()) if path.exists() else {}
+        if counted.get("state") != state:
+            self._say(f"counting the lines of {source.path}")
+            lines = count_lines(source)
+            if counted and counted["lines"] != lines:
+                raise InputError(
+                    f"{source.path} changed since its lines were counted ({counted['lines']:,} "
+                    f"then, {lines:,} now): bring it back, or start over with --restart"
+                )
+            counted = {"lines": lines, "state": state}
+            write_json(path, counted)
+        return int(counted["lines"])
 
     def _manifest(
         self,
@@ -405,8 +430,13 @@ class _Preparation:
             write_bytes(self.out / "rejected.jsonl", "".join(f"{x}\n" for x in lines).encode())
 
 
-def _found(patterns: Sequence[str]) -> list[RawInput]:
-    return find_inputs(patterns) if patterns else []
+def _found(patterns: Sequence[str]) -> set[Path]:
+    return {source.identity for source in find_inputs(patterns)} if patterns else set()
+
+
+def _refuse_two_splits(paths: set[Path]) -> None:
+    for path in paths:
+        raise UsageError(f"{path} is named by both --valid-files and --test-files")
 
 
 def _done_units(workspace: Workspace, inputs: int) -> list[list[UnitRecord]]:
@@ -422,7 +452,7 @@ def _done_units(workspace: Workspace, inputs: int) -> list[list[UnitRecord]]:
 def _refuse_changed(source: RawInput, entry: InputEntry) -> None:
     """Compare an input's content with what a finished set was made from."""
     end = Position()
-    for chunk in read_chunks(source, unit_rows=BLOCK_ROWS):
+    for chunk in read_chunks(source):
         end = chunk.end
     if (f"{end.crc32:08x}", end.lines) != (entry.crc32, entry.rows):
         raise InputError(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from criteo_stream.errors import InputError
 from criteo_stream.prepare.inputs import Chunk, Layout, Position
 from criteo_stream.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 
@@ -20,6 +21,9 @@ _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{8}")
 _EXCERPT_BYTES: Final = 200
+
+KEPT_REJECTS: Final = 100
+"""Malformed lines that are kept per chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,14 @@ class Reject:
     """Its beginning; bytes that are not UTF-8 are escaped."""
 
 
+def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
+    """The error that ends a run with more malformed lines than allowed."""
+    return InputError(
+        f"{first.file}, line {first.line:,}: {first.reason} ({rejected:,} malformed lines so far, "
+        f"--max-bad-rows is {allowed}): mend the line, or allow more and run the same again"
+    )
+
+
 @dataclass(frozen=True)
 class ParsedChunk:
     """The valid rows of a chunk and what became of the others."""
@@ -42,7 +54,10 @@ class ParsedChunk:
     """``label`` uint8 (if the layout has one), I1..I13 int32, C1..C26 uint32; null is missing."""
     line_numbers: npt.NDArray[np.int64]
     """Per row of the frame, counted from 1."""
+    rejected: int
+    """Malformed lines."""
     rejects: list[Reject]
+    """The first `KEPT_REJECTS` of them."""
     end: Position
     """Of the chunk in its input."""
 
@@ -64,14 +79,14 @@ def parse_chunk(chunk: Chunk, layout: Layout, *, pad_short_lines: bool = False) 
     except _NotCleanError:
         return _parse_line_by_line(chunk, text, layout, pad_short_lines)
     lines = np.arange(chunk.start.lines, chunk.end.lines, dtype=np.int64) + 1
-    return ParsedChunk(frame, lines, [], chunk.end)
+    return ParsedChunk(frame, lines, 0, [], chunk.end)
 
 
 def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
     """Parse lines that are all valid.
 
     Raises:
-        _NotCleanError: at least one line is not.
+        _NotCleanError: at least one line is not, or is one that Polars cannot parse.
     """
     _check_bytes(text, lines, layout)
     schema: dict[str, type[pl.DataType]] = {LABEL: pl.String} if layout.labelled else {}
@@ -100,11 +115,14 @@ def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
 
 def _check_bytes(text: bytes, lines: int, layout: Layout) -> None:
     """What the parser would let through: other scripts, signs and spaces, lines cut short."""
-    if not text.isascii() or b"+" in text or b" " in text:
+    if not text.isascii() or any(byte in text for byte in _LET_THROUGH):
         raise _NotCleanError
     separators = np.frombuffer(text, np.uint8) == layout.separator[0]
     if np.count_nonzero(separators) != lines * layout.separators:
         raise _NotCleanError
+
+
+_LET_THROUGH: Final = (b"+", b" ", b"\r")
 
 
 def _parse_line_by_line(
@@ -113,15 +131,23 @@ def _parse_line_by_line(
     good: list[bytes] = []
     numbers: list[int] = []
     rejects: list[Reject] = []
+    rejected = 0
+    usual = _usual_line(layout)
     for number, line in enumerate(text.split(b"\n")[:-1], start=chunk.start.lines + 1):
-        padded = line + layout.separator * (layout.separators - line.count(layout.separator))
-        short = len(padded) > len(line)
-        reason = explain(padded if pad_short_lines else line, layout)
-        if reason is None:
-            good.append(padded if short else line)
+        if usual.fullmatch(line):
+            good.append(line)
             numbers.append(number)
             continue
-        if short and line and explain(padded, layout) is None:
+        padded = line + layout.separator * (layout.separators - line.count(layout.separator))
+        reason = explain(padded if pad_short_lines and line else line, layout)
+        if reason is None:
+            good.append(_normalised(padded, layout))
+            numbers.append(number)
+            continue
+        rejected += 1
+        if rejected > KEPT_REJECTS:
+            continue
+        if line and len(padded) > len(line) and explain(padded, layout) is None:
             fields = line.count(layout.separator) + 1
             reason = (
                 f"{fields} fields instead of {layout.separators + 1}: the line lost its trailing "
@@ -131,8 +157,29 @@ def _parse_line_by_line(
         rejects.append(
             Reject(file=str(chunk.source.path), line=number, reason=reason, text=excerpt)
         )
-    frame = _parse_clean(b"".join(line + b"\n" for line in good), len(good), layout)
-    return ParsedChunk(frame, np.array(numbers, np.int64), rejects, chunk.end)
+    frame = _parse_good(good, layout)
+    return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
+
+
+def _usual_line(layout: Layout) -> re.Pattern[bytes]:
+    """Lines that are valid beyond doubt: their integers are too short to overflow."""
+    fields = [rb"(?:-?[0-9]{1,9})?"] * 13 + [rb"(?:[0-9a-fA-F]{8})?"] * 26
+    return re.compile(layout.separator.join([rb"[01]"] * layout.labelled + fields))
+
+
+def _normalised(line: bytes, layout: Layout) -> bytes:
+    """A valid line with its integers written as Polars reads them: no more than ten digits."""
+    fields = line.split(layout.separator)
+    for i in range(layout.labelled, layout.labelled + len(INTEGER_COLUMNS)):
+        fields[i] = b"%d" % int(fields[i]) if fields[i] else b""
+    return layout.separator.join(fields)
+
+
+def _parse_good(lines: list[bytes], layout: Layout) -> pl.DataFrame:
+    # A line in front, removed after: Polars refuses a text without lines.
+    first = b"0" * layout.labelled + layout.separator * layout.separators
+    text = b"".join(line + b"\n" for line in (first, *lines))
+    return _parse_clean(text, len(lines) + 1, layout)[1:]
 
 
 def explain(line: bytes, layout: Layout) -> str | None:
@@ -163,7 +210,7 @@ def _explain_value(column: str, value: bytes) -> str | None:
             return f"{column} is {_quoted(value)}, expected 8 hex digits"
     elif not _INTEGER.fullmatch(value):
         return f"{column} is {_quoted(value)}, expected an integer"
-    elif not _INT32_MIN <= int(value) <= _INT32_MAX:
+    elif len(value.lstrip(b"-0")) > 10 or not _INT32_MIN <= int(value) <= _INT32_MAX:
         return f"{column} is {_quoted(value)}, outside the 32-bit integers"
     return None
 

@@ -11,11 +11,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from criteo_stream.schema import BLOCK_ROWS
+
 TRAIN: Final = 0
 VALID: Final = 1
 TEST: Final = 2
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ROW = np.uint64(BLOCK_ROWS - 1)
+"""Bits that hold a row's place in its block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class HashedSplit:
 
     def codes(self, line_numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Per line: TRAIN, VALID or TEST."""
-        draw = _uniform_bits(self.seed, self.name, line_numbers)
+        draw = _random_bits(f"{self.seed}\0{self.name}", line_numbers)
         codes = np.zeros(len(draw), np.uint8)
         codes[draw < _share(self.valid + self.test)] = VALID
         codes[draw < _share(self.test)] = TEST
@@ -91,22 +95,26 @@ def written_order(
     """
     if keep_order:
         return np.argsort(codes, kind="stable")
-    random = np.random.Generator(np.random.Philox([*_key(seed, name), block]))
-    order = random.permutation(len(codes))
-    return order[np.argsort(codes[order], kind="stable")]
+    rows = np.arange(len(codes), dtype=np.uint64)
+    # Split, then random bits, then the row itself: sorted, the keys are the order.
+    keys = _random_bits(f"{seed}\0{name}\0{block}", rows) >> np.uint64(2)
+    keys &= ~_ROW
+    keys |= codes.astype(np.uint64) << np.uint64(62)
+    keys |= rows
+    keys.sort()
+    return (keys & _ROW).astype(np.int64)
 
 
-def _key(seed: int, name: str) -> tuple[int, int]:
-    digest = hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
-def _uniform_bits(
-    seed: int, name: str, line_numbers: npt.NDArray[np.int64]
+def _random_bits(
+    key: str, numbers: npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """64 uniform bits per line: SplitMix64 (Steele et al. 2014) of the keyed line number."""
-    x = line_numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    x += np.uint64(_key(seed, name)[0])
+    """64 uniform bits per number: SplitMix64 (Steele et al. 2014), started at a hash of the key.
+
+    Unlike NumPy's generators, it is the same in every version.
+    """
+    start = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+    x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(start)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

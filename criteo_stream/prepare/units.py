@@ -1,131 +1,154 @@
-"""Work units of the fit: a block of parsed lines becomes scratch on disk.
+"""Work units: a block of parsed lines becomes scratch on disk.
 
-A unit's scratch is what the later stages need, so that raw text is read once: its rows in the
-order in which they will be written (training rows first, then valid, then test, mixed within
-each), and the runs of its training rows' values.
+A unit's scratch is what the later stages need, so that raw text is read once. Per column: the
+distinct values of its rows (``.values``), how often each occurs in the training rows
+(``.counts``), and the rows' codes into them (``.rows``), in the order in which the rows will be
+written: training rows first, then valid, then test, mixed within each.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from criteo_stream.errors import OutputError
-from criteo_stream.prepare.counts import Run, count_values, sortable
-from criteo_stream.prepare.raw import ParsedChunk
-from criteo_stream.prepare.splits import TEST, TRAIN, VALID, Split, written_order
+from criteo_stream.prepare.codes import CodeArray, code_type, encode_values
+from criteo_stream.prepare.counts import Run, UInt32Array, from_sortable, sortable
 from criteo_stream.prepare.workspace import UnitRecord
-from criteo_stream.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, ROW_GROUP_ROWS
+from criteo_stream.schema import FEATURE_COLUMNS, LABEL
 from criteo_stream.storage import atomic_path, file_crc32
 
-_ROWS: Final = ".rows.arrow"
-_VALUES: Final = ".values.npy"
-_COUNTS: Final = ".counts.npy"
+_ROWS: Final = ".rows"
+_VALUES: Final = ".values"
+_COUNTS: Final = ".counts"
+_ALIGNMENT: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitFacts:
-    """What writing a unit's scratch found out, over its training rows but for ``rows``."""
+class CodedColumn:
+    """A column of a unit, as its scratch holds it."""
 
-    rows: list[int]
-    missing: dict[str, int]
-    sums: dict[str, int]
-    runs: dict[str, int]
-    files: dict[str, str]
-
-
-def write_unit(
-    folder: Path,
-    name: str,
-    chunks: list[ParsedChunk],
-    split: Split,
-    *,
-    seed: int,
-    source_name: str,
-    block: int,
-    keep_order: bool,
-) -> UnitFacts:
-    """Write a unit's scratch; empties ``chunks`` on the way, to hold its rows only once."""
-    lines = np.concatenate([chunk.line_numbers for chunk in chunks])
-    codes = split.codes(lines)
-    order = written_order(codes, seed=seed, name=source_name, block=block, keep_order=keep_order)
-    frames = [chunk.frame for chunk in chunks]
-    chunks.clear()
-    columns = {c: [frame[c] for frame in frames] for c in frames[0].columns}
-    frames.clear()
-    training_rows = int(np.count_nonzero(codes == TRAIN))
-    missing, sums, runs = {}, {}, {}
-    ordered = []
-    for column in list(columns):
-        series = pl.concat(columns.pop(column)).gather(order)
-        ordered.append(series)
-        if column in FEATURE_COLUMNS:
-            training = series.head(training_rows)
-            missing[column] = training.null_count()
-            runs[column] = count_values(_values(training))
-        if column in INTEGER_COLUMNS:
-            sums[column] = int(training.cast(pl.Int64).sum())
-    files = _write_files(folder, name, pl.DataFrame(ordered), runs)
-    return UnitFacts(
-        rows=[int(np.count_nonzero(codes == code)) for code in (TRAIN, VALID, TEST)],
-        missing=missing,
-        sums=sums,
-        runs={column: len(run.values) for column, run in runs.items()},
-        files=files,
-    )
+    run: Run
+    missing: int
+    """In the training rows."""
+    codes: CodeArray
+    """[rows], in written order."""
 
 
-def _values(series: pl.Series) -> npt.NDArray[np.uint32]:
-    values = series.drop_nulls().to_numpy()
+def code_column(
+    parts: list[pl.Series], order: npt.NDArray[np.int64], training_rows: int
+) -> CodedColumn:
+    """Code a feature column; empties ``parts`` on the way, to hold its rows only once.
+
+    Args:
+        parts: the column as read, int32 or uint32, null where missing.
+        order: the order in which its rows are written.
+        training_rows: how many of them, from the first on, are training rows.
+    """
+    series = pl.concat(parts)
+    parts.clear()
+    present = series.min()
+    if present is None:
+        values, codes = np.empty(0, np.uint32), np.zeros(len(series), code_type(0))
+    else:
+        values, codes = encode_values(_unsigned(series.fill_null(present).to_numpy()))
+        if series.null_count():
+            codes[series.is_null().to_numpy()] = 0
+    codes = codes.take(order)
+    counts = np.bincount(codes[:training_rows], minlength=len(values) + 1)
+    run = Run(values, counts[1:].astype(np.uint32))
+    return CodedColumn(run=run, missing=int(counts[0]), codes=codes)
+
+
+def _unsigned(values: npt.NDArray[Any]) -> UInt32Array:
     return sortable(values) if values.dtype == np.int32 else values
 
 
-def _write_files(
-    folder: Path, name: str, rows: pl.DataFrame, runs: dict[str, Run]
+def sum_of(run: Run) -> int:
+    """Sum of an integer column's training rows."""
+    return int(from_sortable(run.values).astype(np.int64) @ run.counts.astype(np.int64))
+
+
+def write_unit(
+    folder: Path, name: str, label: npt.NDArray[np.uint8], columns: Sequence[CodedColumn]
 ) -> dict[str, str]:
+    """Write a unit's scratch files; the CRC-32 of each.
+
+    Args:
+        folder: where.
+        name: base of the files' names.
+        label: [rows], in written order.
+        columns: I1..I13, C1..C26.
+    """
+    content: dict[str, list[npt.NDArray[Any]]] = {
+        _ROWS: [label, *(column.codes for column in columns)],
+        _VALUES: [column.run.values for column in columns],
+        _COUNTS: [column.run.counts for column in columns],
+    }
     files = {}
-    for suffix in (_ROWS, _VALUES, _COUNTS):
+    for suffix, arrays in content.items():
         path = folder / (name + suffix)
-        with atomic_path(path) as partial:
-            if suffix == _ROWS:
-                rows.write_ipc(partial, compression="lz4", record_batch_size=ROW_GROUP_ROWS)
-            else:
-                with partial.open("wb") as file:
-                    for run in runs.values():
-                        (run.values if suffix == _VALUES else run.counts).tofile(file)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            for array in arrays:
+                _write_aligned(array, file)
         files[path.name] = file_crc32(path)
     return files
 
 
-def read_rows(folder: Path, record: UnitRecord) -> pl.DataFrame:
-    """A unit's rows in written order: label uint8, I1..I13 int32, C1..C26 uint32, null = missing.
+def _write_aligned(array: npt.NDArray[Any], file: IO[bytes]) -> None:
+    file.write(array.data)  # unlike tofile, tells why it failed
+    file.write(bytes(-array.nbytes % _ALIGNMENT))
+
+
+def open_rows(folder: Path, record: UnitRecord) -> dict[str, CodeArray]:
+    """A unit's rows in written order, mapped from disk: the label, and codes per column.
 
     Raises:
-        OutputError: the scratch file is damaged.
+        OutputError: the scratch file is damaged or missing.
     """
-    path = folder / (record.name + _ROWS)
-    _verify(path, record)
-    return pl.read_ipc(path)
+    path = _verified(folder / (record.name + _ROWS), record)
+    rows = sum(record.rows)
+    types = {LABEL: np.dtype(np.uint8)} | {c: code_type(record.runs[c]) for c in FEATURE_COLUMNS}
+    content = np.memmap(path, np.uint8, "r") if rows else np.empty(0, np.uint8)
+    columns: dict[str, CodeArray] = {}
+    start = 0
+    for column, kind in types.items():
+        size = rows * kind.itemsize
+        columns[column] = content[start : start + size].view(kind)
+        start += size + -size % _ALIGNMENT
+    return columns
+
+
+def open_values(folder: Path, record: UnitRecord) -> dict[str, UInt32Array]:
+    """Per column, the sorted distinct values that a unit's codes mean, mapped from disk.
+
+    Raises:
+        OutputError: the scratch file is damaged or missing.
+    """
+    path = _verified(folder / (record.name + _VALUES), record)
+    return {c: _map_part(path, record, c) for c in FEATURE_COLUMNS}
 
 
 def open_runs(folder: Path, records: Sequence[UnitRecord], column: str) -> list[Run]:
-    """The runs of one column in all units, mapped from disk."""
-    runs = []
-    for record in records:
-        columns = list(record.runs)
-        start = sum(record.runs[c] for c in columns[: columns.index(column)])
-        length = record.runs[column]
-        if length:
-            arrays = (
-                np.memmap(folder / (record.name + suffix), np.uint32, "r", 4 * start, (length,))
-                for suffix in (_VALUES, _COUNTS)
-            )
-            runs.append(Run(*arrays))
-    return runs
+    """The runs of one column in all units, mapped from disk; `verify_runs` before."""
+    return [
+        Run(*(_map_part(folder / (r.name + suffix), r, column) for suffix in (_VALUES, _COUNTS)))
+        for r in records
+        if r.runs[column]
+    ]
+
+
+def _map_part(path: Path, record: UnitRecord, column: str) -> UInt32Array:
+    before = FEATURE_COLUMNS[: FEATURE_COLUMNS.index(column)]
+    length = record.runs[column]
+    if not length:
+        return np.empty(0, np.uint32)
+    start = 4 * sum(record.runs[c] for c in before)
+    return np.memmap(path, np.uint32, "r", start, (length,))
 
 
 def verify_runs(folder: Path, record: UnitRecord) -> None:
@@ -135,15 +158,16 @@ def verify_runs(folder: Path, record: UnitRecord) -> None:
         OutputError: a file is damaged or missing.
     """
     for suffix in (_VALUES, _COUNTS):
-        _verify(folder / (record.name + suffix), record)
+        _verified(folder / (record.name + suffix), record)
 
 
-def remove_rows(folder: Path, record: UnitRecord) -> None:
-    """Free a unit's rows once its shards are written."""
-    (folder / (record.name + _ROWS)).unlink(missing_ok=True)
+def remove_unit(folder: Path, record: UnitRecord) -> None:
+    """Free a unit's scratch once its shards are written; its record stays."""
+    for name in record.files:
+        (folder / name).unlink(missing_ok=True)
 
 
-def _verify(path: Path, record: UnitRecord) -> None:
+def _verified(path: Path, record: UnitRecord) -> Path:
     try:
         found = file_crc32(path)
     except FileNotFoundError:
@@ -153,3 +177,4 @@ def _verify(path: Path, record: UnitRecord) -> None:
             f"scratch file {path} is damaged (checksum {found}, expected "
             f"{record.files[path.name]}): start over with --restart"
         )
+    return path

@@ -1,28 +1,26 @@
-"""Counts to vocabulary, and values to ids.
+"""Counts to vocabulary.
 
 Ids go by descending count, ties by value. The vocabulary is built in two passes over the merged
 counts with files as the only storage that grows: the first keeps the values that are frequent
 enough and a histogram of their counts, the second turns each count into a rank.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
-from criteo_stream.schema import FIRST_KNOWN_ID, OOV_ID
+from criteo_stream.prepare.lookup import Int32Array, LookupFile
+from criteo_stream.schema import FIRST_KNOWN_ID
 from criteo_stream.storage import atomic_path, full_disk_explained
-
-Int32Array = npt.NDArray[np.int32]
-
-LOOKUP_BYTES_PER_VALUE: Final = 24
-"""Upper bound of what `HashedLookup` holds per known value."""
 
 _SLICE: Final = 1 << 20
 _SCHEMA: Final = pa.schema(
@@ -32,6 +30,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("count", pa.int64(), nullable=False),
     ]
 )
+_LOOKUP_SCHEMA: Final = pa.schema([_SCHEMA.field("value"), _SCHEMA.field("id")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def build_vocabulary(
     Args:
         parts: distinct values and their counts, ascending over all parts.
         path: the vocabulary, Parquet: value (uint32), id (int32), count (int64), by id.
-        lookup_path: (value, id) pairs of the known values by ascending value, int32 pairs.
+        lookup_path: the known values and their ids by value, see `lookup`.
         min_count: rarer values become OOV.
         max_vocabulary: keep at most this many known values, the most frequent.
     """
@@ -71,17 +70,15 @@ def build_vocabulary(
     next_rank = dict(
         zip(counts_seen.tolist(), (np.cumsum(how_many) - how_many).tolist(), strict=True)
     )
-    with full_disk_explained(path), atomic_path(lookup_path) as partial, partial.open("wb") as file:
-        by_id = _ById(lookup_path.with_suffix(".by_id"), known)
+    by_id = _ById(lookup_path.with_suffix(".by_id"), known)
+    with atomic_path(lookup_path) as partial, partial.open("wb") as file:
+        lookup = LookupFile(file, known)
         for values, counts in _read_frequent(frequent):
             ranks = _ranks(counts, next_rank)
             kept = ranks < known
             dropped += int(counts[~kept].sum())
             values, counts, ranks = values[kept], counts[kept], ranks[kept]
-            pairs = np.empty((len(values), 2), np.uint32)
-            pairs[:, 0] = values
-            pairs[:, 1] = ranks + FIRST_KNOWN_ID
-            pairs.tofile(file)
+            lookup.add(values, (ranks + FIRST_KNOWN_ID).astype(np.int32))
             by_id.put(ranks, values, counts)
     by_id.write(path)
     frequent.unlink()
@@ -104,7 +101,7 @@ def _keep_frequent(
             dropped += int(counts[~kept].sum())
             entries = np.empty(int(kept.sum()), _ENTRY)
             entries["value"], entries["count"] = values[kept], counts[kept]
-            entries.tofile(file)
+            file.write(entries.data)
             for count, times in zip(*np.unique(entries["count"], return_counts=True), strict=True):
                 histogram[int(count)] = histogram.get(int(count), 0) + int(times)
     return distinct, dropped, histogram
@@ -135,7 +132,11 @@ class _ById:
         self._path = path
         self._known = known
         if known:
-            self._entries = np.memmap(path, _ENTRY, "w+", shape=(known,))
+            # A mapped file must have its space before it is written to: a disk that fills up
+            # under a mapping kills the process.
+            with full_disk_explained(path), path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, known * _ENTRY.itemsize)
+            self._entries = np.memmap(path, _ENTRY, "r+", shape=(known,))
 
     def put(self, ranks: Int64Array, values: UInt32Array, counts: Int64Array) -> None:
         if len(ranks):
@@ -152,92 +153,24 @@ class _ById:
         self._path.unlink(missing_ok=True)
 
 
-def write_lookup(vocabulary: Path, lookup_path: Path) -> int:
-    """Write the lookup file of an existing vocabulary; returns the number of known values."""
-    table = pq.read_table(vocabulary, columns=["value", "id"])
-    pairs = np.stack([table["value"].to_numpy(), table["id"].to_numpy().astype(np.uint32)], axis=1)
-    with atomic_path(lookup_path) as partial:
-        pairs[np.argsort(pairs[:, 0])].tofile(partial)
-    return len(pairs)
+def read_vocabulary(path: Path) -> tuple[UInt32Array, Int32Array]:
+    """The known values of a vocabulary and their ids, by id."""
+    table = pq.read_table(path, columns=["value", "id"])
+    return table["value"].to_numpy(), table["id"].to_numpy()
 
 
-class Lookup(Protocol):
-    """Values to ids; unknown values become OOV."""
-
-    def ids(self, values: UInt32Array) -> Int32Array:
-        """Look up uint32 [n]; int32 [n]."""
-        ...
-
-
-class HashedLookup:
-    """A vocabulary in memory, in buckets by a multiplicative hash (Knuth, vol. 3, 6.4).
-
-    The hash is a bijection of 32-bit words, so comparing hashes compares values, whatever the
-    values are. Buckets hold half a value on average; a look-up steps on only where it must.
-    """
-
-    _MULTIPLIER = np.uint32(2654435769)
-
-    def __init__(self, values: UInt32Array, ids: Int32Array) -> None:
-        hashes = values * self._MULTIPLIER
-        order = np.argsort(hashes)
-        bits = max(1, min(28, int(2 * len(values)).bit_length()))
-        self._shift = np.uint32(32 - bits)
-        # A sentinel at the end lets a look-up step past the last entry.
-        self._hashes = np.append(hashes[order], np.uint32(0))
-        self._ids = np.append(ids[order], np.int32(OOV_ID)).astype(np.int32)
-        buckets = hashes[order] >> self._shift
-        self._starts = np.searchsorted(buckets, np.arange(2**bits + 1)).astype(np.int32)
-        self._longest = int(np.diff(self._starts).max())
-
-    def ids(self, values: UInt32Array) -> Int32Array:
-        """Look up uint32 [n]; int32 [n]."""
-        hashes = values * self._MULTIPLIER
-        place = self._starts.take(hashes >> self._shift)
-        found = self._hashes.take(place) == hashes
-        ids = np.where(found, self._ids.take(place), np.int32(OOV_ID))
-        left = np.flatnonzero(~found)
-        for step in range(1, self._longest):
-            place = place[left] if step == 1 else place
-            hashes = hashes[left] if step == 1 else hashes
-            place += 1
-            np.minimum(place, len(self._hashes) - 1, out=place)
-            entry = self._hashes.take(place)
-            found = entry == hashes
-            ids[left[found]] = self._ids.take(place[found])
-            # Entries ascend, so a larger one ends the search.
-            on = entry < hashes
-            left, place, hashes = left[on], place[on], hashes[on]
-            if not len(left):
-                break
-        return ids
-
-
-class SortedLookup:
-    """A vocabulary on disk, for one larger than memory: values are sorted, then looked up in turn.
-
-    The file's pages are read in order and belong to the kernel's cache, not to the process.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._pairs = np.memmap(path, np.uint32, "r").reshape(-1, 2)
-
-    def ids(self, values: UInt32Array) -> Int32Array:
-        """Look up uint32 [n]; int32 [n]."""
-        distinct, inverse = np.unique(values, return_inverse=True)
-        ids = np.full(len(distinct), OOV_ID, np.int32)
-        known = self._pairs[:, 0]
-        place = np.minimum(np.searchsorted(known, distinct), len(known) - 1)
-        found = known[place] == distinct
-        ids[found] = self._pairs[place[found], 1]
-        return ids[inverse]
-
-
-def open_lookup(path: Path, *, in_memory: bool) -> Lookup:
-    """Open a lookup file, in memory or on disk; both give the same ids."""
-    if path.stat().st_size == 0:
-        return HashedLookup(np.empty(0, np.uint32), np.empty(0, np.int32))
-    if not in_memory:
-        return SortedLookup(path)
-    pairs = np.fromfile(path, np.uint32).reshape(-1, 2)
-    return HashedLookup(pairs[:, 0], pairs[:, 1].astype(np.int32))
+def write_lookup(vocabulary: Path, lookup_path: Path) -> None:
+    """Write the lookup file of an existing vocabulary, value range by value range."""
+    with pq.ParquetFile(vocabulary) as file:
+        known = file.metadata.num_rows
+        # Hash values spread evenly, so even ranges hold about equally many.
+        bounds = np.linspace(0, 2**32, known // _SLICE + 2, dtype=np.int64)
+        with atomic_path(lookup_path) as partial, partial.open("wb") as out:
+            lookup = LookupFile(out, known)
+            for low, high in pairwise(bounds.tolist()):
+                parts = [
+                    batch.filter((pc.field("value") >= low) & (pc.field("value") < high))
+                    for batch in file.iter_batches(_SLICE, columns=["value", "id"])
+                ]
+                table = pa.Table.from_batches(parts, _LOOKUP_SCHEMA).sort_by("value")
+                lookup.add(table["value"].to_numpy(), table["id"].to_numpy())

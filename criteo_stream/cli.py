@@ -1,0 +1,349 @@
+"""The command line: options to a call, its result to text or JSON, errors to one sentence.
+
+Each command imports what it needs when it runs, so that ``--help`` loads neither torch nor polars.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from criteo_stream import __version__
+from criteo_stream.errors import CriteoStreamError, UsageError
+
+if TYPE_CHECKING:
+    from criteo_stream.config import TrainConfig
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="criteo-stream",
+    help="Raw Criteo click logs of any size to a trained factorization machine, out of core.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
+BadRows = Annotated[int, typer.Option(help="Malformed lines to leave out before giving up.")]
+ShortLines = Annotated[str, typer.Option(help="Lines short only by trailing tabs: reject or pad.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")]
+DataOption = Annotated[
+    Path | None, typer.Option(help="The data set, if it moved.", show_default="as recorded")
+]
+
+
+def _explained(command: Callable[P, None]) -> Callable[P, None]:
+    """Tell a user's error in one sentence on stderr, with the exit code of its kind."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except CriteoStreamError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted: the same command again continues", err=True)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _show(figures: dict[str, Any], text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(figures) if as_json else text)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@_explained
+def preprocess(
+    raw: Annotated[list[str], typer.Argument(metavar="RAW...", help="Files, folders or globs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    split: Annotated[
+        str, typer.Option(help="random by line, tail (in time order) or terabyte (last day).")
+    ] = "random",
+    valid: Annotated[
+        float | None, typer.Option(help="Fraction of the valid split.", show_default="0.1")
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Fraction of the test split.", show_default="0.1")
+    ] = None,
+    valid_files: Annotated[
+        list[str] | None, typer.Option(help="Files or globs that are the valid split.")
+    ] = None,
+    test_files: Annotated[
+        list[str] | None, typer.Option(help="Files or globs that are the test split.")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="auto, kaggle or terabyte.")] = "auto",
+    min_count: Annotated[int, typer.Option(help="Rarer values in training become OOV.")] = 10,
+    max_vocabulary: Annotated[
+        int | None, typer.Option(help="Most known values a column.", show_default="no limit")
+    ] = None,
+    fit_from: Annotated[
+        Path | None, typer.Option(help="Encode with the fit of this data set.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Memory of the process tree, at least 1GB.")] = "4GB",
+    workers: Workers = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the mixing.")] = 0,
+    max_bad_rows: BadRows = 0,
+    short_lines: ShortLines = "reject",
+    keep_order: Annotated[
+        bool, typer.Option("--keep-order", help="Do not mix the rows of a block.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Drop what an earlier try left.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn raw logs into a prepared data set; the same command again continues."""
+    from criteo_stream.prepare import preprocess as run
+
+    result = run(
+        raw,
+        out,
+        memory=memory,
+        workers=workers,
+        max_bad_rows=max_bad_rows,
+        restart=restart,
+        quiet=quiet,
+        split=split,
+        valid=valid,
+        test=test,
+        valid_files=tuple(valid_files or ()),
+        test_files=tuple(test_files or ()),
+        layout=layout,
+        min_count=min_count,
+        max_vocabulary=max_vocabulary,
+        fit_from=str(fit_from) if fit_from else None,
+        seed=seed,
+        short_lines=short_lines,
+        keep_order=keep_order,
+    )
+    figures = result.to_dict()
+    for warning in result.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    from criteo_stream.memory import format_size
+
+    rows = figures["rows"]
+    text = (
+        f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"
+        f" ({rows['rejected']:,} rejected) in {figures['seconds']:.1f} s, "
+        f"{figures['rows_per_second']:,} rows/s, "
+        f"peak memory {format_size(figures['peak_memory_bytes'])}"
+    )
+    _show(figures, text, as_json=as_json)
+
+
+@app.command()
+@_explained
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    run: Annotated[Path, typer.Option(help="Folder of the run.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A run's config.toml; options given here go before it.")
+    ] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", help="Start from the best weights of this run.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model's name.")] = "fm",
+    embedding_dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 16,
+    numeric: Annotated[str, typer.Option(help="Integers as value, bins or both.")] = "both",
+    bins: Annotated[int, typer.Option(help="Bins of an integer column.")] = 32,
+    init_scale: Annotated[float, typer.Option(help="Deviation of the first vectors.")] = 0.01,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Rows of a batch, over all ranks.")] = 2048,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate; it falls to zero.")] = 0.005,
+    warmup: Annotated[float, typer.Option(help="Fraction of the steps with a rising rate.")] = 0.02,
+    l2_linear: Annotated[float, typer.Option(help="L2 of looked-up linear weights.")] = 0.0,
+    l2_embedding: Annotated[float, typer.Option(help="L2 of looked-up vectors.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = 0,
+    lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = 16,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Training rows between evaluations; 0: once an epoch.")
+    ] = 0,
+    monitor: Annotated[str, typer.Option(help="What is best by: auc or log_loss.")] = "auc",
+    patience: Annotated[
+        int, typer.Option(help="Evaluations without a better one before stopping; 0: never.")
+    ] = 0,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Training rows between checkpoints; 0: at evaluations only.")
+    ] = 0,
+    keep: Annotated[int, typer.Option(help="Latest checkpoints kept, beside the best.")] = 2,
+    workers: Annotated[int, typer.Option(help="Loader threads a rank; 0 loads inline.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="Compute threads a rank.", show_default="cores / ranks")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train on a prepared data set, alone or under torchrun; the same command again continues."""
+    from criteo_stream.config import TrainConfig
+    from criteo_stream.trainer import Trainer
+
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in TrainConfig.__dataclass_fields__
+    }
+    trainer = Trainer(
+        data,
+        run,
+        _merged(context, given, config),
+        workers=workers,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        threads=threads,
+        from_run=from_run,
+        quiet=quiet,
+    )
+    result = trainer.fit()
+    if trainer.is_writer:
+        _show(result.to_dict(), result.summary(), as_json=as_json)
+
+
+def _merged(context: typer.Context, options: dict[str, Any], config: Path | None) -> "TrainConfig":
+    """Options given on the command line go before the file's, the file's before the defaults."""
+    from criteo_stream.config import TrainConfig, read_toml
+
+    if config is None:
+        return TrainConfig(**options)
+    raw = read_toml(config)
+    values = raw.get("train")
+    if not isinstance(values, dict):
+        raise UsageError(f"{config} has no [train] table: give the config.toml of a run")
+    source = context.get_parameter_source
+    explicit = {
+        name: value
+        for name, value in options.items()
+        if (origin := source(name)) is not None and origin.name != "DEFAULT"
+    }
+    return TrainConfig.from_dict(values | explicit, str(config))
+
+
+@app.command()
+@_explained
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DATA]", help="A set with the same fit.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run's best weights on a split."""
+    from criteo_stream.evaluation import evaluate_run
+    from criteo_stream.schema import SPLITS
+
+    if split not in SPLITS:
+        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
+    figures = evaluate_run(run, split, data=data, quiet=quiet)
+    if figures is not None:
+        _show(figures, _figures_text(split, figures), as_json=as_json)
+
+
+def _figures_text(split: str, figures: dict[str, Any]) -> str:
+    shown = [
+        f"{name} {'undefined' if figures[key] is None else format(figures[key], '.6f')}"
+        for key, name in (
+            ("auc", "AUC"),
+            ("log_loss", "log loss"),
+            ("ne", "NE"),
+            ("calibration", "calibration"),
+        )
+    ]
+    return f"{split}: {', '.join(shown)} on {figures['rows']:,} rows"
+
+
+@app.command()
+@_explained
+def predict(
+    run: RunArgument,
+    raw: Annotated[list[str], typer.Argument(metavar="RAW...", help="Files, folders or globs.")],
+    out: Annotated[Path, typer.Option(help="predictions.parquet or .csv.")],
+    data: DataOption = None,
+    layout: Annotated[str, typer.Option(help="auto, kaggle or terabyte.")] = "auto",
+    max_bad_rows: BadRows = 0,
+    short_lines: ShortLines = "reject",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score raw lines, with or without labels, in input order."""
+    from criteo_stream.predict import predict_run
+
+    figures = predict_run(
+        run,
+        raw,
+        out,
+        data=data,
+        layout=layout,
+        max_bad_rows=max_bad_rows,
+        short_lines=short_lines,
+        quiet=quiet,
+    )
+    text = f"{out}: {figures['rows']:,} rows, {figures['rows_per_second']:,} rows/s"
+    _show(figures, text, as_json=as_json)
+
+
+@app.command()
+@_explained
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Raw file, data set or run.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a raw file, a data set or a run holds."""
+    from criteo_stream.inspection import inspect as look
+
+    figures, text = look(path, verify=verify)
+    _show(figures, text, as_json=as_json)
+
+
+@app.command()
+@_explained
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo-output"),
+    rows: Annotated[str, typer.Option(help="Synthetic rows, like 500k or 2M.")] = "500k",
+    seed: Annotated[int, typer.Option(help="Of the data and the training.")] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier demo in the folder.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
+    from criteo_stream.demo import run_demo
+    from criteo_stream.synthetic import parse_rows
+
+    figures, text = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
+    _show(figures, text, as_json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of ``criteo-stream`` and of ``python -m criteo_stream``."""
+    app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")

@@ -1,0 +1,145 @@
+"""The sparse path through an embedding table: look-ups with coalesced gradients.
+
+A batch looks up few distinct rows of a large table, many of them often. Both functions here sort
+the ids once, and their gradient is a *coalesced* sparse tensor (unique rows, ascending), so that
+neither the optimizer nor an exchange between ranks has to sort again. They work on the weight of
+an ``nn.Embedding(sparse=True)``, in any floating dtype, on CPU and CUDA.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """A batch's look-ups grouped by table row."""
+
+    rows: Tensor
+    """int64 [U], the distinct table rows, ascending."""
+    starts: Tensor
+    """int64 [U], where each row's look-ups begin in ``order``."""
+    order: Tensor
+    """int64 [B·n], look-ups sorted by table row, as places in the flattened ids."""
+
+    @classmethod
+    def of(cls, ids: Tensor) -> "_Groups":
+        # int32 keys sort three times faster than int64.
+        ordered, order = torch.sort(ids.reshape(-1), stable=True)
+        rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+        return cls(rows.long(), counts.cumsum(0) - counts, order)
+
+
+def _sum_by_row(values: Tensor, item: Tensor, starts: Tensor) -> Tensor:
+    """Σ over each group's look-ups of ``values[item]``: [U, d]."""
+    return F.embedding_bag(item, values, starts, mode="sum")
+
+
+def _sparse_gradient(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    return torch.sparse_coo_tensor(
+        rows.unsqueeze(0), values, shape, is_coalesced=True, check_invariants=False
+    )
+
+
+def coalesced(gradient: Tensor) -> Tensor:
+    """The same sparse gradient [N, d], coalesced; without work where its rows ascend already."""
+    if not gradient.is_coalesced():
+        rows = gradient._indices()[0]
+        if not bool((rows[1:] > rows[:-1]).all()):
+            return gradient.coalesce()
+        gradient._coalesced_(True)
+    return gradient
+
+
+def keep_coalesced(weight: Tensor) -> None:
+    """Have a table's gradient say that it is coalesced: autograd forgets when it takes it over."""
+
+    def restore(parameter: Tensor) -> None:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = coalesced(parameter.grad)
+
+    weight.register_post_accumulate_grad_hook(restore)  # type: ignore[no-untyped-call]
+
+
+class _EmbeddingSums(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, ids: Tensor, scratch: Tensor, linear: int
+    ) -> tuple[Tensor, Tensor]:
+        ctx.linear, ctx.shape, ctx.fields = linear, weight.shape, ids.shape[1]
+        if not ids.numel():
+            ctx.save_for_backward(weight.new_empty(0), *(ids.new_empty(0, dtype=torch.long),) * 3)
+            return weight.new_zeros(len(ids), weight.shape[1]), weight.new_zeros(len(ids))
+        groups = _Groups.of(ids)
+        sums = F.embedding_bag(ids, weight, mode="sum")
+        vectors = weight.index_select(0, groups.rows)
+        # |v|² is needed of the distinct rows only; through a column as long as the table it is
+        # summed by the same ids, without an index from look-ups to distinct rows.
+        scratch.index_copy_(0, groups.rows, vectors[:, linear:].square().sum(1, keepdim=True))
+        squares = F.embedding_bag(ids, scratch, mode="sum").squeeze(1)
+        vectors[:, :linear] = 0
+        ctx.save_for_backward(vectors, groups.rows, groups.starts, groups.order)
+        return sums, squares
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, sums_gradient: Tensor, squares_gradient: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        vectors, rows, starts, order = ctx.saved_tensors
+        if not rows.numel():
+            values = sums_gradient.new_empty(0, ctx.shape[1])
+            return _sparse_gradient(rows, values, ctx.shape), None, None, None
+        # d/dv_u [Σ_b s_b·gs_b + q_b·gq_b] = Σ gs_b + (Σ 2 gq_b) v_u over the look-ups of u.
+        both = torch.cat([sums_gradient, 2 * squares_gradient.unsqueeze(1)], dim=1)
+        summed = _sum_by_row(both, order.div(ctx.fields, rounding_mode="floor"), starts)
+        values = torch.addcmul(summed[:, :-1], vectors, summed[:, -1:])
+        return _sparse_gradient(rows, values, ctx.shape), None, None, None
+
+
+def embedding_sums(
+    weight: Tensor, ids: Tensor, scratch: Tensor, linear: int = 1
+) -> tuple[Tensor, Tensor]:
+    """What a factorization machine needs of its looked-up rows (Rendle 2010, lemma 3.1).
+
+    Args:
+        weight: [N, linear + k], rows of linear weights beside a vector v.
+        ids: int32 [B, n], rows of the table.
+        scratch: [N, 1] of the weight's dtype; overwritten where ids point.
+        linear: leading columns that do not count as vector.
+
+    Returns:
+        Σ_i weight[id_i], [B, linear + k], and Σ_i |v_{id_i}|², [B].
+    """
+    sums, squares = _EmbeddingSums.apply(weight, ids, scratch, linear)  # type: ignore[no-untyped-call]
+    return sums, squares
+
+
+class _EmbeddingLookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor) -> Tensor:
+        ctx.shape = weight.shape
+        ctx.save_for_backward(ids)
+        flat = weight.index_select(0, ids.reshape(-1))
+        return flat.view(*ids.shape, weight.shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (ids,) = ctx.saved_tensors
+        flat = gradient.reshape(-1, ctx.shape[1])
+        if not ids.numel():
+            return _sparse_gradient(ids.reshape(-1), flat, ctx.shape), None
+        groups = _Groups.of(ids)
+        values = _sum_by_row(flat, groups.order, groups.starts)
+        return _sparse_gradient(groups.rows, values, ctx.shape), None
+
+
+def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a table, [B, n, d] of int [B, n]: ``F.embedding`` with a coalesced gradient."""
+    rows: Tensor = _EmbeddingLookup.apply(weight, ids)  # type: ignore[no-untyped-call]
+    return rows

@@ -1,0 +1,120 @@
+"""Layers with the names and shapes of the factorization machine literature."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from criteo_stream.errors import UsageError
+from criteo_stream.interaction import embedding_lookup, keep_coalesced
+
+_MOST_ROWS = 2**31
+
+
+def table_offsets(categories: Sequence[int]) -> Tensor:
+    """Where each column's ids begin in a table of all columns: int32 [n].
+
+    Raises:
+        UsageError: the ids of all columns together do not fit 32 bits.
+    """
+    total = sum(categories)
+    if total >= _MOST_ROWS:
+        raise UsageError(
+            f"the vocabularies have {total:,} ids together, at most {_MOST_ROWS - 1:,} fit: "
+            "prepare with a larger --min-count or a --max-vocabulary"
+        )
+    sizes = torch.tensor([0, *categories])
+    return sizes.cumsum(0)[:-1].to(torch.int32)
+
+
+class FusedTable(nn.Embedding):
+    """A sparse table whose rows are linear weights beside a vector: [w | v].
+
+    Args:
+        rows: ids of all columns together.
+        linear_columns: leading columns that are linear weights.
+        d_embed: length of the vectors.
+    """
+
+    def __init__(self, rows: int, linear_columns: int, d_embed: int) -> None:
+        super().__init__(rows, linear_columns + d_embed, sparse=True)
+        self.linear_columns = linear_columns
+        keep_coalesced(self.weight)
+
+
+class NumEmbedding(nn.Module):
+    """A bias-free linear embedding of each numeric column: x·v.
+
+    Args:
+        n: number of columns.
+        d_in: values a column; 1 for a plain number.
+        d_out: length of the embedding.
+    """
+
+    def __init__(self, n: int, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n, d_in, d_out))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, n, d_in] → [B, n, d_out]."""
+        return (x.unsqueeze(-1) * self.weight).sum(-2)
+
+
+class CatEmbedding(nn.Module):
+    """Embeddings of categorical columns in one table, with coalesced sparse gradients.
+
+    Args:
+        categories: size of each column's id space.
+        d_embed: length of the embedding.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, categories: Sequence[int], d_embed: int) -> None:
+        super().__init__()
+        self.register_buffer("offsets", table_offsets(categories), persistent=False)
+        self.table = FusedTable(sum(categories), 0, d_embed)
+        nn.init.normal_(self.table.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Ids of each column, int [B, n] → [B, n, d_embed]."""
+        return embedding_lookup(self.table.weight, x + self.offsets)
+
+
+class CatLinear(nn.Module):
+    """A linear function of one-hot categorical columns: Σ of a row of weights per id.
+
+    Args:
+        categories: size of each column's id space.
+        d_out: outputs.
+    """
+
+    def __init__(self, categories: Sequence[int], d_out: int) -> None:
+        super().__init__()
+        self.weights = CatEmbedding(categories, d_out)
+        nn.init.zeros_(self.weights.table.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Ids of each column, int [B, n] → [B, d_out]."""
+        embedded: Tensor = self.weights(x)
+        return embedded.sum(1)
+
+
+class FMLayer(nn.Module):
+    """Pairwise interaction of embeddings in O(nk) (Rendle 2010, lemma 3.1).
+
+    ½ [(Σ_i e_i)² − Σ_i e_i²], per dimension, or summed over them.
+
+    Args:
+        reduce_sum: whether to sum over the dimensions.
+    """
+
+    def __init__(self, reduce_sum: bool = True) -> None:
+        super().__init__()
+        self.reduce_sum = reduce_sum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, n, k] → [B, 1], or [B, k] unreduced."""
+        pairs = (x.sum(1).square() - x.square().sum(1)) / 2
+        return pairs.sum(1, keepdim=True) if self.reduce_sum else pairs

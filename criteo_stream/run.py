@@ -1,0 +1,135 @@
+"""The folder of a training run: its configuration, history and checkpoints."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from criteo_stream import __version__
+from criteo_stream.config import TrainConfig, read_toml, write_toml
+from criteo_stream.errors import RunError, UsageError
+from criteo_stream.history import History
+from criteo_stream.manifest import Manifest
+from criteo_stream.storage import full_disk_explained, write_bytes
+
+CONFIG_NAME = "config.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What ``config.toml`` says."""
+
+    config: TrainConfig
+    data: str
+    """Path of the data set."""
+    fingerprint: str
+    """Of the data set's content."""
+    fit_fingerprint: str
+    """Of its vocabularies and quantiles."""
+    package_version: str
+
+
+class RunFolder:
+    """``RUN/``: names of what is in it, and what it was begun with."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.plots = self.path / "plots"
+        self.history = History(self.path / "history.jsonl")
+        self._config = self.path / CONFIG_NAME
+
+    def read(self) -> RunRecord:
+        """What the run was begun with.
+
+        Raises:
+            RunError: the folder is not a run, or its configuration is damaged.
+        """
+        if not self._config.exists():
+            raise RunError(f"{self.path} is not a run (no {CONFIG_NAME}): check the path")
+        try:
+            raw = read_toml(self._config)
+            return RunRecord(
+                config=TrainConfig.from_dict(raw["train"], str(self._config)),
+                data=raw["data"]["path"],
+                fingerprint=raw["data"]["fingerprint"],
+                fit_fingerprint=raw["data"]["fit_fingerprint"],
+                package_version=raw["package"]["version"],
+            )
+        except (UsageError, KeyError, TypeError) as error:
+            raise RunError(f"{self._config} is damaged or edited ({error})") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            RunError: another process trains in it, or the folder holds something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} exists and is not a folder: choose another --run")
+        with full_disk_explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        foreign = [p for p in self.path.iterdir() if not p.name.startswith(".")]
+        if foreign and not self._config.exists():
+            raise RunError(
+                f"{self.path} is not empty and is not a run (found {foreign[0].name}): "
+                "choose another --run"
+            )
+        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"another process trains in {self.path}: wait for it, or choose another --run"
+                ) from None
+            yield
+        finally:
+            os.close(lock)
+
+    def begin(self, config: TrainConfig, data: Path, manifest: Manifest) -> bool:
+        """Begin the run, or continue the same one; True when it was begun before.
+
+        Raises:
+            RunError: it was begun with another data set or other options: names what differs.
+        """
+        if self._config.exists():
+            self._refuse_other(self.read(), config, manifest)
+            return True
+        text = write_toml(
+            {
+                "package": {"version": __version__},
+                "data": {
+                    "path": str(data.resolve()),
+                    "fingerprint": manifest.fingerprint,
+                    "fit_fingerprint": manifest.fit_fingerprint,
+                },
+                "train": config.to_dict(),
+            }
+        )
+        write_bytes(self._config, text.encode())
+        return False
+
+    def _refuse_other(self, record: RunRecord, config: TrainConfig, manifest: Manifest) -> None:
+        if record.fingerprint != manifest.fingerprint:
+            raise RunError(
+                f"{self.path} is a run on another data set (fingerprint {record.fingerprint}, "
+                f"now {manifest.fingerprint}): choose another --run"
+            )
+        begun, wanted = record.config.to_dict(), config.to_dict()
+        for name in wanted:
+            if begun[name] != wanted[name]:
+                raise RunError(_differs(self.path, name, begun[name], wanted[name]))
+
+
+def _differs(path: Path, name: str, begun: Any, wanted: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    advice = "give the same again to continue it, or choose another --run"
+    if name == "epochs" and wanted > begun:
+        # The learning rate has fallen to zero over the planned steps: more of them is a new plan.
+        advice = f"to go on from its weights, start a new run with --from {path}"
+    return f"{path} was begun with {flag} {begun}, now it is {wanted}: {advice}"

@@ -1,0 +1,81 @@
+"""When to stop a run: a signal, or figures that no longer get better."""
+
+import signal
+import threading
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from criteo_stream.config import MONITORS
+
+
+class StopSignal:
+    """Within its block, SIGTERM and Ctrl-C set a flag instead of ending the process."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only the main thread may handle signals
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+
+@dataclass
+class BestFigure:
+    """The best figure so far, and how many evaluations ago it was."""
+
+    monitor: str
+    patience: int
+    """Evaluations without a better one before stopping; 0 never stops."""
+    best: dict[str, Any] | None = None
+    """The evaluation with the best figure."""
+    waited: int = 0
+
+    def update(self, evaluation: dict[str, Any]) -> bool:
+        """Take an evaluation in; whether it is the best so far.
+
+        An undefined figure (AUC of a set without positives or negatives) says nothing: the
+        latest weights then count as best, and patience is not used up.
+        """
+        figure = evaluation[self.monitor]
+        if figure is None:
+            self.best = evaluation
+            return True
+        if self.best is None or self.best[self.monitor] is None:
+            better = True
+        elif MONITORS[self.monitor] == "max":
+            better = figure > self.best[self.monitor]
+        else:
+            better = figure < self.best[self.monitor]
+        self.best = evaluation if better else self.best
+        self.waited = 0 if better else self.waited + 1
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return 0 < self.patience <= self.waited
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.best, self.waited = state["best"], state["waited"]

@@ -1,0 +1,155 @@
+"""Synthetic rows as files: raw lines, their truth, each row's true probability."""
+
+import gzip
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from criteo_stream.errors import UsageError
+from criteo_stream.storage import atomic_path, write_json
+from criteo_stream.synthetic.rows import Chunk, generate
+from criteo_stream.synthetic.teacher import TEACHER_NAME
+from criteo_stream.synthetic.truth import TruthSums
+
+STDOUT: Final = Path("-")
+LAYOUTS: Final = ("kaggle", "terabyte")
+
+_PROBABILITY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+    ]
+)
+_MULTIPLES: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def write_synthetic(
+    path: Path,
+    rows: int,
+    seed: int = 0,
+    *,
+    start: int = 0,
+    layout: str = "kaggle",
+    labelled: bool = True,
+    probabilities: Path | None = None,
+    truth: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write a synthetic log, and what is the best that a model can reach on it.
+
+    Every file is whole or absent. Memory does not grow with the rows.
+
+    Args:
+        path: the raw lines; compressed by its suffix ``.gz`` or ``.zst``; ``-`` is stdout.
+        rows: how many.
+        seed: chooses the rows, 0 … 2^64 − 1; the teacher is the same for every seed.
+        start: number of the first row, in the endless log that the seed means.
+        layout: ``kaggle`` or ``terabyte``: the same 40 columns, but the second always has labels.
+        labelled: with the label column; without it the truth is still that of the hidden labels.
+        probabilities: Parquet file with each row's true click probability: ``row`` int64 from 0
+            on (the line in this file), ``probability`` float32.
+        truth: JSON file with the dict that is returned.
+        progress: called with the number of rows of every chunk written.
+
+    Returns:
+        ``file``, ``teacher`` (name of the formula), ``seed``, ``start``, ``layout``, ``labelled``,
+        and the figures of `TruthSums`: ``rows``, ``positives``, ``click_rate``, ``auc``,
+        ``log_loss``, ``expected_click_rate``, ``expected_log_loss``.
+
+    Raises:
+        UsageError: a number is out of its range, a folder does not exist, or an unlabelled
+            ``terabyte`` file is asked for.
+        OutputError: the disk is full.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout {layout!r} is unknown: choose {' or '.join(LAYOUTS)}")
+    if layout == "terabyte" and not labelled:
+        raise UsageError("terabyte files always have labels: use the layout kaggle without them")
+    for target in (path, probabilities, truth):
+        if target is not None and not target.parent.is_dir():
+            raise UsageError(f"cannot write {target}: the folder {target.parent} does not exist")
+    sums = TruthSums()
+    with (
+        _opened(path) as file,
+        _probability_writer(probabilities) as write_probabilities,
+    ):
+        for chunk in generate(rows, seed, start, labelled=labelled):
+            file.write(chunk.lines)
+            write_probabilities(chunk)
+            sums.add(chunk)
+            if progress:
+                progress(len(chunk.labels))
+    result = {
+        "file": path.name,
+        "teacher": TEACHER_NAME,
+        "seed": seed,
+        "start": start,
+        "layout": layout,
+        "labelled": labelled,
+        **sums.figures(),
+    }
+    if truth:
+        write_json(truth, result)
+    return result
+
+
+def parse_rows(text: str) -> int:
+    """A number of rows in human units: ``500k``, ``2M``, ``4.4G``, or plain digits.
+
+    Raises:
+        UsageError: the text is not a whole number of rows above zero.
+    """
+    match = re.fullmatch(r"\s*([0-9_,]*\.?[0-9]+)\s*([KMG]?)\s*", text.upper())
+    rows = float(re.sub("[_,]", "", match[1])) * _MULTIPLES[match[2]] if match else 0.0
+    if not rows or not rows.is_integer():
+        raise UsageError(f"{text!r} is not a number of rows: write it like 500k, 2M or 45840617")
+    return int(rows)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path == STDOUT:
+        yield sys.stdout.buffer
+        return
+    with (
+        atomic_path(path) as partial,
+        partial.open("wb") as file,
+        _compressed(file, path.suffix) as stream,
+    ):
+        yield stream
+
+
+def _compressed(file: IO[bytes], suffix: str) -> AbstractContextManager[IO[bytes]]:
+    """The file, or a compressor before it; the same rows give the same bytes."""
+    if suffix == ".gz":
+        stream = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
+        return cast(AbstractContextManager[IO[bytes]], stream)
+    if suffix == ".zst":
+        stream = pa.CompressedOutputStream(file, "zstd")
+        return cast(AbstractContextManager[IO[bytes]], stream)
+    return nullcontext(file)
+
+
+@contextmanager
+def _probability_writer(path: Path | None) -> Iterator[Callable[[Chunk], None]]:
+    if path is None:
+        yield lambda _: None
+        return
+    first = 0
+    with atomic_path(path) as partial, pq.ParquetWriter(partial, _PROBABILITY_SCHEMA) as writer:
+
+        def write(chunk: Chunk) -> None:
+            nonlocal first
+            row = np.arange(first, first + len(chunk.labels))
+            values = [row, chunk.probabilities.astype(np.float32)]
+            writer.write_table(pa.table(values, schema=_PROBABILITY_SCHEMA))
+            first += len(row)
+
+        yield write

@@ -1,0 +1,112 @@
+"""Training: from a data set and a configuration to a run folder.
+
+A run is a pure function of its configuration, its data set, the number of ranks and threads. It
+can be stopped at any moment: the same command continues from the last checkpoint to the same
+weights, bit for bit.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from criteo_stream.config import TrainConfig
+from criteo_stream.distributed import process_group
+from criteo_stream.errors import DataSetError
+from criteo_stream.evaluation import evaluate_run
+from criteo_stream.manifest import Manifest
+from criteo_stream.memory import PeakMemory
+from criteo_stream.predict import predict_run
+from criteo_stream.run import RunFolder
+from criteo_stream.session import Session, SessionOptions, TrainResult
+
+
+class Trainer:
+    """Trains a model on a prepared data set into a run folder.
+
+    Args:
+        data: folder of the data set.
+        run: folder of the run; an interrupted run of the same options is continued.
+        config: the options that decide the weights.
+        workers: loader threads a rank; 0 loads inline.
+        checkpoint_every: training rows between checkpoints; 0 at evaluations only.
+        keep: latest checkpoints kept, beside the best.
+        threads: compute threads a rank; default the cores shared out among the ranks.
+        from_run: start from the best weights of this run.
+        quiet: show no progress.
+    """
+
+    def __init__(
+        self,
+        data: Path | str,
+        run: Path | str,
+        config: TrainConfig | None = None,
+        *,
+        workers: int = 1,
+        checkpoint_every: int = 0,
+        keep: int = 2,
+        threads: int | None = None,
+        from_run: Path | str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self.data = Path(data)
+        self.folder = RunFolder(run)
+        self.config = config or TrainConfig()
+        self._options = SessionOptions(
+            workers=workers,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            threads=threads,
+            from_run=Path(from_run) if from_run is not None else None,
+            quiet=quiet,
+        )
+        self.is_writer = True
+
+    def fit(self) -> TrainResult:
+        """Train until the planned steps are done, or a signal or early stopping ends it.
+
+        Raises:
+            RunError: the run was begun with other options, its checkpoints are damaged, or the
+                loss is no longer finite.
+            DataSetError: the data set is incomplete, damaged, or has labels of one kind only.
+        """
+        manifest = Manifest.read(self.data)
+        _refuse_one_label(self.data, manifest)
+        with ExitStack() as stack:
+            peak = stack.enter_context(PeakMemory())
+            ranks = stack.enter_context(process_group())
+            self.is_writer = ranks.is_writer
+            if ranks.is_writer:
+                stack.enter_context(self.folder.locked())
+                self.folder.begin(self.config, self.data, manifest)
+            ranks.barrier()
+            return Session(
+                self.config, self.data, manifest, self.folder, ranks, peak, self._options
+            ).run()
+
+    def evaluate(self, split: str = "test", data: Path | str | None = None) -> dict[str, Any]:
+        """Figures of the best weights on a split."""
+        figures = evaluate_run(self.folder.path, split, data=data, quiet=self._options.quiet)
+        assert figures is not None, "only a rank without the writer's task gets no figures"
+        return figures
+
+    def predict(
+        self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any
+    ) -> dict[str, Any]:
+        """Score raw lines with the best weights; see `predict_run`."""
+        inputs = [raw] if isinstance(raw, str | Path) else raw
+        return predict_run(
+            self.folder.path, inputs, Path(out), quiet=self._options.quiet, **options
+        )
+
+
+def _refuse_one_label(data: Path, manifest: Manifest) -> None:
+    rows = manifest.rows["train"]
+    positives = sum(shard.positives for shard in manifest.shards["train"])
+    if not rows:
+        raise DataSetError(f"the train split of {data} is empty: there is nothing to train on")
+    if positives in (0, rows):
+        raise DataSetError(
+            f"all {rows:,} training labels of {data} are {int(positives > 0)}: "
+            "there is nothing to learn; check the label column of the raw logs"
+        )

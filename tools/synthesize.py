@@ -1,0 +1,71 @@
+"""Write a synthetic Criteo log: `python -m tools.synthesize --rows 2M --out train.tsv`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from criteo_stream.errors import CriteoStreamError
+from criteo_stream.progress import Progress
+from criteo_stream.synthetic import parse_rows, write_synthetic
+from criteo_stream.synthetic.writing import STDOUT
+
+
+def synthesize(
+    out: Annotated[Path, typer.Option(help="Raw lines; .gz and .zst are compressed; - is stdout.")],
+    rows: Annotated[str, typer.Option(help="How many, such as 500k, 2M or 45840617.")] = "500k",
+    seed: Annotated[int, typer.Option(help="Chooses the rows, not the teacher.")] = 0,
+    start: Annotated[int, typer.Option(help="First row of the seed's endless log.")] = 0,
+    layout: Annotated[
+        str, typer.Option(help="kaggle or terabyte: the same 40 columns.")
+    ] = "kaggle",
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="39 columns, as in Kaggle's test.txt.")
+    ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Best possible AUC and log loss, as JSON; default OUT.truth.json."),
+    ] = None,
+    probabilities: Annotated[
+        Path | None, typer.Option(help="Parquet file with each row's true click probability.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Write Criteo lines with labels from a hidden factorization machine, and their truth.
+
+    A folder given to `criteo-stream preprocess` may hold raw files only: put the truth elsewhere.
+    """
+    if truth is None and out != STDOUT:
+        stem = out.stem if out.suffix in {".gz", ".zst"} else out.name
+        truth = out.with_name(f"{stem}.truth.json")
+    try:
+        count = parse_rows(rows)
+        began = time.perf_counter()
+        with Progress("synthesize", count, quiet=quiet) as bar:
+            figures = write_synthetic(
+                out,
+                count,
+                seed,
+                start=start,
+                layout=layout,
+                labelled=not unlabelled,
+                probabilities=probabilities,
+                truth=truth,
+                progress=bar.advance,
+            )
+    except CriteoStreamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    seconds = time.perf_counter() - began
+    print(
+        f"{count:,} rows in {seconds:.1f} s ({count / seconds:,.0f} rows/s): "
+        f"click rate {figures['click_rate']}, best AUC {figures['auc']}, "
+        f"best log loss {figures['log_loss']}",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(synthesize)
