@@ -5,11 +5,12 @@ here, so it sends each of its rows once; all ranks then add up the same rows in 
 and end with the same bits.
 """
 
+import inspect
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.futures import Future
 from torch.nn import functional as F  # noqa: N812
@@ -18,12 +19,24 @@ from torch.nn.parallel import DistributedDataParallel
 from criteo_stream.interaction import coalesced
 
 
-def register_sparse_exchange(model: DistributedDataParallel) -> None:
-    """Let a model's ranks exchange sparse gradients by `average_sparse`; dense ones as usual."""
-    model.register_comm_hook(None, _exchange)
+def distributed(model: nn.Module) -> DistributedDataParallel:
+    """A model whose ranks exchange sparse gradients by `average_sparse`, dense ones as usual.
+
+    Its buffers are the same on all ranks from the start, so they are not sent in every step.
+    """
+    parameters = inspect.signature(DistributedDataParallel).parameters
+    new = "forward_sync_buffers"  # what torch calls it since it deprecated the other name
+    flag = new if new in parameters else "broadcast_buffers"
+    options: dict[str, Any] = {flag: False}
+    wrapped = DistributedDataParallel(model, **options)
+    wrapped.register_comm_hook(None, _exchange)
+    return wrapped
 
 
-def _exchange(state: None, bucket: Any) -> Future[Tensor]:
+def _exchange(
+    state: None,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]  # DDP checks the annotation
+) -> Future[Tensor]:
     gradient = bucket.buffer()
     if not gradient.is_sparse:
         return allreduce_hook(dist.distributed_c10d._get_default_group(), bucket)

@@ -40,7 +40,8 @@ class LaneReader:
         self._place = [0] * len(lanes)
         users: defaultdict[int, list[Segment]] = defaultdict(list)
         for segments in plan:
-            for segment in segments:
+            # Only the ends of a lane can share their group with another lane.
+            for segment in dict.fromkeys(segments[:1] + segments[-1:]):
                 users[segment.group].append(segment)
         self._users = {group: u for group, u in users.items() if len(u) > 1}
         self._kept: dict[Segment, RowGroup] = {}
@@ -66,25 +67,33 @@ class LaneReader:
         for lane, bound in enumerate(bounds[1:]):
             end = bound - bounds[0]
             while begin < end:
-                rows, place = self._rows[lane], self._place[lane]
-                if place == len(rows.label):
+                if self._place[lane] == len(self._rows[lane].label):
+                    self._rows[lane] = _NO_ROWS  # free them before the next are decoded
                     self._rows[lane], self._place[lane] = self._next_rows(lane), 0
-                    continue
-                into = slice(begin, min(end, begin + len(rows.label) - place))
-                out_of = slice(place, place + into.stop - begin)
-                numeric[into] = rows.numeric[out_of]
-                categorical[into] = rows.categorical[out_of]
-                label[into] = rows.label[out_of]
-                self._place[lane] = out_of.stop
+                left = len(self._rows[lane].label) - self._place[lane]
+                into = slice(begin, min(end, begin + left))
                 begin = into.stop
+                self._copy(lane, numeric[into], categorical[into], label[into])
         self._batch += 1
 
     def close(self) -> None:
         """Close the shards."""
         self._reader.close()
 
+    def _copy(
+        self,
+        lane: int,
+        numeric: npt.NDArray[np.float32],
+        categorical: npt.NDArray[np.int32],
+        label: npt.NDArray[np.float32],
+    ) -> None:
+        rows, place = self._rows[lane], self._place[lane]
+        self._place[lane] += len(label)
+        numeric[:] = rows.numeric[place : self._place[lane]]
+        categorical[:] = rows.categorical[place : self._place[lane]]
+        label[:] = rows.label[place : self._place[lane]]
+
     def _next_rows(self, lane: int) -> RowGroup:
-        self._rows[lane] = _NO_ROWS  # free them before the next are decoded
         segment = next(self._segments[lane])
         if segment in self._kept:
             return self._kept.pop(segment)
@@ -98,7 +107,11 @@ class LaneReader:
 
 
 def _take(group: RowGroup, rows: npt.NDArray[np.int64]) -> RowGroup:
-    return RowGroup(*(array.take(rows, axis=0) for array in group))
+    return RowGroup(
+        group.numeric.take(rows, axis=0),
+        group.categorical.take(rows, axis=0),
+        group.label.take(rows),
+    )
 
 
 _NO_ROWS = RowGroup(

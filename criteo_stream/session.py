@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.nn.parallel import DistributedDataParallel
 
 from criteo_stream.checkpoint import Checkpoint, CheckpointFolder
 from criteo_stream.config import TrainConfig
@@ -25,7 +24,7 @@ from criteo_stream.dataset import Batch, CriteoDataset
 from criteo_stream.distributed import Ranks
 from criteo_stream.errors import RunError, UsageError
 from criteo_stream.evaluation import EVALUATION_BATCH, evaluate
-from criteo_stream.exchange import register_sparse_exchange
+from criteo_stream.exchange import distributed
 from criteo_stream.loader import CriteoLoader
 from criteo_stream.loading import MODEL_PREFIX, load_run
 from criteo_stream.manifest import Manifest
@@ -177,9 +176,7 @@ class Session:
         self._first_step = self._evaluated_step = self._step
         self._forward: nn.Module = self._model
         if ranks.world_size > 1:
-            wrapped = DistributedDataParallel(self._model, broadcast_buffers=False)
-            register_sparse_exchange(wrapped)
-            self._forward = wrapped
+            self._forward = distributed(self._model)
 
     def _dataset(self, data: Path, split: str, batch_size: int, *, shuffle: bool) -> CriteoDataset:
         return CriteoDataset(

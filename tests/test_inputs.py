@@ -98,8 +98,9 @@ def test_an_argument_that_names_nothing_is_refused(tmp_path: Path, argument: str
 
 
 def test_an_unreadable_file_is_told_in_words(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such input"), open_decompressed(
-        RawInput(tmp_path / "gone")
+    with (
+        pytest.raises(InputError, match="no such input"),
+        open_decompressed(RawInput(tmp_path / "gone")),
     ):
         pass
     with pytest.raises(InputError, match="cannot read .*: Is a directory"):
@@ -203,7 +204,8 @@ def test_layouts_are_recognised_from_the_first_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"a,b,c\n1,2,3\n", b"{}", b"\x1f\x8b\x08" + bytes(500), b"\n\n\n", b"1\n2\n", b"x" * 100_000]
+    "content",
+    [b"a,b,c\n1,2,3\n", b"{}", b"\x1f\x8b\x08" + bytes(500), b"\n\n\n", b"1\n2\n", b"x" * 100_000],
 )
 def test_what_is_not_criteo_is_refused_with_what_it_looks_like(
     tmp_path: Path, content: bytes

@@ -196,7 +196,9 @@ def test_exactly_the_valid_lines_are_accepted_with_their_values(
     expected = [plain_values(line.removesuffix(b"\r"), layout) if line else None for line in lines]
     good = [i + 1 for i, values in enumerate(expected) if values is not None]
     assert parsed.line_numbers.tolist() == good
-    assert [r.line for r in parsed.rejects] == [i for i in range(1, len(lines) + 1) if i not in good]
+    assert [r.line for r in parsed.rejects] == [
+        i for i in range(1, len(lines) + 1) if i not in good
+    ]
     assert [list(row) for row in parsed.frame.rows()] == [e for e in expected if e is not None]
 
 

@@ -17,7 +17,9 @@ from criteo_stream.prepare.splits import (
 )
 
 
-def hashed(seed: int = 0, name: str = "train.txt", valid: float = 0.1, test: float = 0.1) -> HashedSplit:
+def hashed(
+    seed: int = 0, name: str = "train.txt", valid: float = 0.1, test: float = 0.1
+) -> HashedSplit:
     return HashedSplit(seed=seed, name=name, valid=valid, test=test)
 
 
