@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that ``--help`` loads neithe
 
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
@@ -346,4 +347,7 @@ def demo(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of ``criteo-stream`` and of ``python -m criteo_stream``."""
+    # Compute threads that spin while they wait take the cores from the loader and from other
+    # programs: on a busy machine training is ten times slower. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")
