@@ -2,6 +2,14 @@
 
 import os
 
+import pytest
+
 # Read when torch is loaded: compute threads that spin while they wait make training ten times
 # slower on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing guards against power cuts, which no test makes; it is most of a small run's time."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)

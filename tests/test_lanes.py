@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criteo_stream.dataset import CriteoDataset, empty_batch, fill
@@ -31,6 +31,7 @@ def read_all(reader: LaneReader, dataset: CriteoDataset, lanes: range) -> np.nda
     return np.concatenate(rows)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 200), st.integers(0, 9), st.data())
 def test_each_consumer_decodes_a_group_once(
     data: Path, lanes: int, batch_size: int, seed: int, draw: st.DataObject
@@ -55,14 +56,14 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     for shards in (2, 12):
         folder = tmp_path / str(shards)
         write_data_set(folder, {"train": [2048] * shards}, row_group_rows=512)
-        dataset = CriteoDataset(folder, batch_size=64, lanes=4)
+        dataset = CriteoDataset(folder, batch_size=64, lanes=4, verify=False)
         tracemalloc.start()
         for _ in dataset:
             pass
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        # Two groups a lane, the group being decoded, and the plan and open files' small change.
-        assert peak < (2 * 4 + 2) * group_bytes + 300_000
+        # Two groups a lane, the group being decoded, and the plan and small change.
+        assert peak < (2 * 4 + 2) * group_bytes + 100_000
 
 
 def test_lanes_can_start_anywhere(data: Path) -> None:
