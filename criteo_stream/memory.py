@@ -4,8 +4,10 @@ Anonymous and shared memory: ``Pss_Anon + Pss_Shmem`` of ``/proc/PID/smaps_rollu
 that the kernel can drop (files read, written or mapped) does not count.
 """
 
+import os
 import re
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,8 +52,28 @@ def tree_bytes(pid: int) -> int:
     return total + sum(tree_bytes(int(child)) for child in children)
 
 
+def available_bytes() -> int | None:
+    """Memory that can still be had, within the control group's limit; None where untold."""
+    free = []
+    try:
+        text = Path("/proc/meminfo").read_text()
+        free += [int(kb) * 1024 for kb in re.findall(r"MemAvailable:\s+(\d+) kB", text)]
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            free.append(int(limit) - int((group / "memory.current").read_text()))
+    except OSError:  # not Linux, or without control groups of version 2
+        pass
+    return max(0, min(free)) if free else None
+
+
 class PeakMemory:
-    """Samples the memory of this process tree in the background; ``peak_bytes`` is the largest."""
+    """Samples the memory of this process tree in the background; ``peak_bytes`` is the largest.
+
+    Args:
+        interval: seconds between samples; longer where a sample of a huge process is slow, so
+            that sampling takes at most a fiftieth of a core.
+    """
 
     def __init__(self, interval: float = 0.1) -> None:
         self._interval = interval
@@ -75,12 +97,13 @@ class PeakMemory:
 
     def sample(self) -> int:
         """Take a sample now; the memory at this moment."""
-        import os
-
         now = tree_bytes(os.getpid())
         self.peak_bytes = max(self.peak_bytes, now)
         return now
 
     def _sample(self) -> None:
-        while not self._stop.wait(self._interval):
+        wait = self._interval
+        while not self._stop.wait(wait):
+            start = time.thread_time()
             self.sample()
+            wait = max(self._interval, 50 * (time.thread_time() - start))

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Final, Self, TextIO
@@ -40,6 +41,7 @@ class Progress:
         self._plain = not quiet and not self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._notes = ""
+        self._lock = threading.Lock()
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -70,11 +72,12 @@ class Progress:
         return self._done
 
     def advance(self, rows: int) -> None:
-        """Count rows as done."""
-        self._done += rows
-        self._bar.update(rows)
-        if self._plain and time.monotonic() - self._shown >= _PLAIN_SECONDS:
-            self._print_line()
+        """Count rows as done; any thread may."""
+        with self._lock:
+            self._done += rows
+            self._bar.update(rows)
+            if self._plain and time.monotonic() - self._shown >= _PLAIN_SECONDS:
+                self._print_line()
 
     def note(self, text: str) -> None:
         """Show figures beside the bar, such as the loss."""

@@ -50,7 +50,7 @@ def _by_hash(values: UInt32Array) -> tuple[UInt32Array, CodeArray]:
     """Codes from a table of slots by a multiplicative hash (Knuth, vol. 3, 6.4).
 
     Every value is known to be among the distinct ones, so a slot that only one of them hashes to
-    needs no comparison. The values of the few others are searched for.
+    needs no comparison. The values that share a slot are searched for.
     """
     distinct = np.sort(pl.Series(values).unique().to_numpy())
     codes = np.arange(1, len(distinct) + 1, dtype=code_type(len(distinct)))
@@ -59,11 +59,12 @@ def _by_hash(values: UInt32Array) -> tuple[UInt32Array, CodeArray]:
     slots = (distinct * _MULTIPLIER) >> shift
     table = np.zeros(1 << bits, codes.dtype)
     table[slots] = codes
-    shared = table[slots] != codes
-    table[slots[shared]] = 0
+    table[slots[table[slots] != codes]] = 0
+    shared = np.flatnonzero(table[slots] == 0)
     hashes = values * _MULTIPLIER
     hashes >>= shift
     found = table.take(hashes)
     left = np.flatnonzero(found == 0)
-    found[left] = np.searchsorted(distinct, values[left]) + 1
+    if len(left):
+        found[left] = codes[shared][np.searchsorted(distinct[shared], values[left])]
     return distinct, found

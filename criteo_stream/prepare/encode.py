@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.prepare.quantiles import FastTransform
 from criteo_stream.prepare.lookup import Lookup
+from criteo_stream.prepare.quantiles import FastTransform
 from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, MISSING_ID
 
 _MISSING_QUANTILE: Final = np.float32(np.nan)

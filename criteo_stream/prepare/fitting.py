@@ -64,6 +64,15 @@ def vocabulary_path(out: Path, column: str) -> Path:
     return out / "vocabulary" / f"{column}.parquet"
 
 
+def fitted_columns(workspace: Workspace) -> set[str]:
+    """Columns whose fit an earlier try finished."""
+    return {c for c in FEATURE_COLUMNS if _record(workspace, c).exists()}
+
+
+def _record(workspace: Workspace, column: str) -> Path:
+    return workspace.fit / f"{column}.json"
+
+
 class Fitter:
     """Merges the units' runs, column by column; finished columns are kept for the next try."""
 
@@ -84,27 +93,20 @@ class Fitter:
     def fit(self, records: Sequence[UnitRecord]) -> Fit:
         """Merge all columns and write the fit's files into the data set."""
         (self._workspace.out / "vocabulary").mkdir(exist_ok=True)
-        if not all(self._record(c).exists() for c in FEATURE_COLUMNS):
+        left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
+        if left:
             for _ in self._pool.map(lambda r: verify_runs(self._workspace.units, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
-        by_size = sorted(FEATURE_COLUMNS, key=lambda c: -sum(r.runs[c] for r in records))
+        by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
         for _ in self._pool.map(lambda c: self._fit_column(c, records), by_size):
             pass
         return self._collect()
-
-    def _record(self, column: str) -> Path:
-        return self._workspace.fit / f"{column}.json"
 
     def _table(self, column: str) -> Path:
         return self._workspace.fit / f"{column}.parquet"
 
     def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
-        if not self._record(column).exists():
-            self._merge_column(column, records)
-        self._progress.advance(sum(r.runs[column] for r in records))
-
-    def _merge_column(self, column: str, records: Sequence[UnitRecord]) -> None:
         runs = open_runs(self._workspace.units, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
@@ -113,6 +115,7 @@ class Fitter:
             self._fit_numeric(column, runs, missing=missing, rows=rows, total=total)
         else:
             self._fit_categorical(column, runs, missing=missing)
+        self._progress.advance(sum(r.runs[column] for r in records))
 
     def _fit_numeric(
         self, column: str, runs: Sequence[Run], *, missing: int, rows: int, total: int
@@ -141,7 +144,7 @@ class Fitter:
             mean_quantile=mean_quantile,
             rank_error=table.rank_error,
         )
-        write_json(self._record(column), asdict(facts))
+        write_json(_record(self._workspace, column), asdict(facts))
 
     def _fit_categorical(self, column: str, runs: Sequence[Run], *, missing: int) -> None:
         built = build_vocabulary(
@@ -158,13 +161,13 @@ class Fitter:
             oov=built.oov_rows,
             ids=FIRST_KNOWN_ID + built.known,
         )
-        write_json(self._record(column), asdict(facts))
+        write_json(_record(self._workspace, column), asdict(facts))
 
     def _collect(self) -> Fit:
         out = self._workspace.out
         fitted = [read_tables(self._table(c)) for c in INTEGER_COLUMNS]
         write_tables(out / QUANTILES, {c: f for one in fitted for c, f in one.items()})
-        facts = {c: json.loads(self._record(c).read_text()) for c in FEATURE_COLUMNS}
+        facts = {c: json.loads(_record(self._workspace, c).read_text()) for c in FEATURE_COLUMNS}
         return Fit(
             numeric=[NumericColumn(**facts[c]) for c in INTEGER_COLUMNS],
             categorical=[CategoricalColumn(**facts[c]) for c in CATEGORICAL_COLUMNS],

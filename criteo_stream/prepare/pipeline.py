@@ -27,7 +27,14 @@ from criteo_stream.errors import InputError, UsageError
 from criteo_stream.manifest import MANIFEST_NAME, InputEntry, Manifest, ShardEntry
 from criteo_stream.memory import PeakMemory, format_size
 from criteo_stream.prepare.encoding import ShardStage, encoded_units
-from criteo_stream.prepare.fitting import QUANTILES, Fit, Fitter, borrow_fit, lookup_path
+from criteo_stream.prepare.fitting import (
+    QUANTILES,
+    Fit,
+    Fitter,
+    borrow_fit,
+    fitted_columns,
+    lookup_path,
+)
 from criteo_stream.prepare.inputs import (
     Position,
     RawInput,
@@ -59,6 +66,7 @@ from criteo_stream.prepare.workspace import (
 from criteo_stream.progress import Progress
 from criteo_stream.schema import (
     CATEGORICAL_COLUMNS,
+    FEATURE_COLUMNS,
     FORMAT_VERSION,
     ROW_GROUP_ROWS,
     SPLITS,
@@ -168,6 +176,8 @@ class _Preparation:
                 f"{self.inputs[0].path} has no label column (39 fields a line): a data set to "
                 "train on needs labels; `criteo-stream predict` takes unlabelled lines"
             )
+        if options.fit_from and Path(options.fit_from).resolve() == out.resolve():
+            raise UsageError(f"--fit-from {options.fit_from} is --out itself: choose another --out")
         self.out = out
         self.resources = resources
         self.max_bad_rows = max_bad_rows
@@ -200,9 +210,9 @@ class _Preparation:
         task = {
             "format": FORMAT_VERSION,
             "package_version": __version__,
-            "layout": self.layout.name,
             "inputs": [given_path(source.path) for source in self.inputs],
             **self.options.to_dict(),
+            "layout": self.layout.name,
         }
         if self.options.fit_from is not None:
             task["fit_from"] = Manifest.read(Path(self.options.fit_from)).fit_fingerprint
@@ -220,12 +230,13 @@ class _Preparation:
         return manifest
 
     def _prepare(self, workspace: Workspace, peak: PeakMemory) -> tuple[bool, Manifest, list[str]]:
-        continued = workspace.begin(self._task())
+        workspace.begin(self._task())
         done = _done_units(workspace, len(self.inputs))
-        needed = estimate(self.inputs)
-        self._announce(needed, done)
+        needed = estimate(self.inputs, self.resources.threads)
+        self._announce(needed)
+        self._announce_reuse(workspace, done)
         refuse_too_large(self.out, needed)
-        verify_inputs(self.inputs, done, self.options.block_rows)
+        verify_inputs(self.inputs, done, self.options.block_rows, self._say)
         with ThreadPoolExecutor(self.resources.threads, "prepare") as pool:
             records = self._read(workspace, pool, needed.rows, done)
             fit = self._fit(workspace, pool, records)
@@ -233,7 +244,7 @@ class _Preparation:
         self._write_rejects(records)
         manifest = self._manifest(records, fit, shards, peak)
         manifest.write(self.out)
-        return continued, manifest, _short_days(self.inputs, manifest)
+        return any(done), manifest, _short_days(self.inputs, manifest)
 
     def _read(
         self,
@@ -265,8 +276,9 @@ class _Preparation:
                 "no row is in the training split, so there is nothing to fit: "
                 "check the inputs and the split options"
             )
-        entries = sum(n for record in records for n in record.runs.values())
-        with self._stage("fit", entries, unit="counts") as bar:
+        entries = {c: sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS}
+        reused = sum(entries[c] for c in fitted_columns(workspace))
+        with self._stage("fit", sum(entries.values()), done=reused, unit="counts") as bar:
             return Fitter(workspace, pool, self.options, self.resources, bar).fit(records)
 
     def _encode(
@@ -307,22 +319,32 @@ class _Preparation:
         if not self.quiet:
             sys.stderr.write(line + "\n")
 
-    def _announce(self, needed: Estimate, done: list[list[UnitRecord]]) -> None:
+    def _announce(self, needed: Estimate) -> None:
         size = sum(source.path.stat().st_size for source in self.inputs)
         self._say(
             f"{len(self.inputs)} input{'s' if len(self.inputs) > 1 else ''}, {format_size(size)}, "
             f"layout {self.layout.name}: about {needed.rows:,} rows; needs about "
             f"{format_size(needed.bytes)} of disk, {format_size(self.resources.memory_bytes)} of "
-            f"memory, {self.resources.workers} workers"
+            f"memory; {self.resources.threads} workers"
         )
+
+    def _announce_reuse(self, workspace: Workspace, done: list[list[UnitRecord]]) -> None:
         units = [record for records in done for record in records]
-        if units:
-            again = [s.path.name for s, r in zip(self.inputs, done, strict=True)
-                     if s.compressed and r and not r[-1].last]  # fmt: skip
-            self._say(
-                f"continuing: {sum(r.lines for r in units):,} lines in {len(units)} work units "
-                "are reused" + (f"; {again[0]} is decompressed again" if again else "")
-            )
+        if not units:
+            return
+        lines = sum(record.lines for record in units)
+        parts = [f"{lines:,} lines in {len(units)} work units"]
+        if columns := len(fitted_columns(workspace)):
+            parts.append(f"{columns} fitted columns")
+        if encoded := len(encoded_units(workspace, units)):
+            parts.append(f"the shards of {encoded} units")
+        again = [
+            source.path.name
+            for source, records in zip(self.inputs, done, strict=True)
+            if source.compressed and records and not records[-1].last
+        ]
+        parts[-1] += f" are reused; {again[0]} is decompressed again" if again else " are reused"
+        self._say("continuing: " + ", ".join(parts))
 
     def _splits(self, workspace: Workspace) -> list[Split]:
         """The split of each input."""

@@ -7,6 +7,7 @@ valid lines would have given; only where something differs are its lines looked 
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -89,28 +90,51 @@ def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
         _NotCleanError: at least one line is not, or is one that Polars cannot parse.
     """
     _check_bytes(text, lines, layout)
-    schema: dict[str, type[pl.DataType]] = {LABEL: pl.String} if layout.labelled else {}
-    schema |= dict.fromkeys(INTEGER_COLUMNS, pl.Int32)
-    schema |= dict.fromkeys(CATEGORICAL_COLUMNS, pl.String)
+    plan = _plan(layout)
     try:
-        raw = pl.read_csv(text, separator="\t", has_header=False, schema=schema, quote_char=None)
+        raw = pl.read_csv(
+            text, separator="\t", has_header=False, schema=plan.schema, quote_char=None
+        )
     except pl.exceptions.PolarsError as error:  # 41 fields, a number that is none or too large
         raise _NotCleanError from error
     if raw.height != lines:
         raise _NotCleanError
-    hexes = [pl.col(c).str.to_integer(base=16, dtype=pl.UInt32, strict=False)
-             for c in CATEGORICAL_COLUMNS]  # fmt: skip
-    lengths = pl.all_horizontal((pl.col(c).str.len_bytes() == 8).all() for c in CATEGORICAL_COLUMNS)
-    nulls = pl.sum_horizontal(pl.col(c).null_count() for c in CATEGORICAL_COLUMNS)
-    expressions = [pl.col(c) for c in INTEGER_COLUMNS] + hexes
-    if layout.labelled:
-        expressions.insert(0, (pl.col(LABEL) == "1").cast(pl.UInt8))
-        lengths &= pl.col(LABEL).is_in(["0", "1"]).all() & (pl.col(LABEL).null_count() == 0)
-    all_eight, nulls_before = raw.select(lengths, nulls.alias("nulls")).row(0)
-    frame = raw.select(expressions)
-    if not all_eight or nulls_before != frame.select(nulls).item():
+    fits, nulls = raw.select(plan.fits, plan.nulls).row(0)
+    frame = raw.select(plan.columns)
+    if not fits or nulls != frame.select(plan.nulls).item():
         raise _NotCleanError
     return frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What Polars is asked to do with each chunk; made once, for it costs milliseconds."""
+
+    schema: dict[str, type[pl.DataType]]
+    fits: pl.Expr
+    """Whether all hex fields have their length, and all labels are labels."""
+    nulls: pl.Expr
+    """Nulls in the categorical columns: more than there were tell of a field that is not hex."""
+    columns: list[pl.Expr]
+
+
+@cache
+def _plan(layout: Layout) -> _Plan:
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(INTEGER_COLUMNS, pl.Int32)
+    schema |= dict.fromkeys(CATEGORICAL_COLUMNS, pl.String)
+    fits = pl.all_horizontal((pl.col(c).str.len_bytes() == 8).all() for c in CATEGORICAL_COLUMNS)
+    columns = [pl.col(c) for c in INTEGER_COLUMNS]
+    columns += [
+        pl.col(c).str.to_integer(base=16, dtype=pl.UInt32, strict=False)
+        for c in CATEGORICAL_COLUMNS
+    ]
+    if layout.labelled:
+        schema = {LABEL: pl.String} | schema
+        label = pl.col(LABEL)
+        fits &= label.is_in(["0", "1"]).all() & (label.null_count() == 0)
+        columns.insert(0, (label == "1").cast(pl.UInt8))
+    nulls = pl.sum_horizontal(pl.col(c).null_count() for c in CATEGORICAL_COLUMNS)
+    return _Plan(schema=schema, fits=fits, nulls=nulls.alias("nulls"), columns=columns)
 
 
 def _check_bytes(text: bytes, lines: int, layout: Layout) -> None:
@@ -161,6 +185,7 @@ def _parse_line_by_line(
     return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
 
 
+@cache
 def _usual_line(layout: Layout) -> re.Pattern[bytes]:
     """Lines that are valid beyond doubt: their integers are too short to overflow."""
     fields = [rb"(?:-?[0-9]{1,9})?"] * 13 + [rb"(?:[0-9a-fA-F]{8})?"] * 26

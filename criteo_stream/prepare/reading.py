@@ -1,6 +1,6 @@
 """Stage 1, read: raw lines are parsed and validated once, counted, and kept as compact scratch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -211,9 +211,14 @@ def _group_blocks(
 
 
 def verify_inputs(
-    inputs: Sequence[RawInput], done: Sequence[Sequence[UnitRecord]], block_rows: int
+    inputs: Sequence[RawInput],
+    done: Sequence[Sequence[UnitRecord]],
+    block_rows: int,
+    tell: Callable[[str], None],
 ) -> None:
     """Compare inputs with what was read of them; a file that was merely touched passes.
+
+    ``tell`` hears of each file that has to be read for it.
 
     Raises:
         InputError: the content of an input changed: names the file and the lines.
@@ -221,6 +226,7 @@ def verify_inputs(
     for source, records in zip(inputs, done, strict=True):
         if not records or all(record.state == InputState.of(source.path) for record in records):
             continue
+        tell(f"{source.path} was touched since it was read: comparing its content")
         ends = {record.end.lines: record.end for record in records}
         read = previous = 0
         for chunk in read_chunks(source, unit_rows=block_rows):

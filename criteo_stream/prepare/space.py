@@ -9,11 +9,12 @@ from typing import Final
 from criteo_stream.errors import OutputError
 from criteo_stream.memory import format_size
 from criteo_stream.prepare.inputs import RawInput, sample_sizes
+from criteo_stream.schema import BLOCK_ROWS
 
 # Bytes a row at Kaggle's cardinalities, rounded up; measured in benchmarks/README.md.
-_SCRATCH_BYTES: Final = 95
-_SHARD_BYTES: Final = 110
-_VOCABULARY_BYTES: Final = 20
+_SCRATCH_BYTES: Final = 100
+_SHARD_BYTES: Final = 100
+_VOCABULARY_BYTES: Final = 25
 _SPARE: Final = 64_000_000
 
 
@@ -23,17 +24,21 @@ class Estimate:
 
     rows: int
     bytes: int
-    """Scratch and shards at their common peak."""
+    """Scratch, vocabularies and shards at their common peak."""
 
 
-def estimate(inputs: Sequence[RawInput]) -> Estimate:
-    """Estimate rows and disk from the inputs' sizes and the first lines of each."""
+def estimate(inputs: Sequence[RawInput], units_in_flight: int) -> Estimate:
+    """Estimate rows and disk from the inputs' sizes and the first lines of each.
+
+    A unit's scratch goes when its shards are there, so both exist only for the units in flight.
+    """
     rows = 0
     for source in inputs:
         expansion, bytes_per_line = sample_sizes(source)
         rows += round(source.path.stat().st_size * expansion / bytes_per_line)
-    per_row = _SCRATCH_BYTES + _SHARD_BYTES + _VOCABULARY_BYTES
-    return Estimate(rows=rows, bytes=rows * per_row + _SPARE)
+    size = rows * (max(_SCRATCH_BYTES, _SHARD_BYTES) + _VOCABULARY_BYTES)
+    size += min(rows, units_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
+    return Estimate(rows=rows, bytes=size + _SPARE)
 
 
 def refuse_too_large(out: Path, needed: Estimate) -> None:

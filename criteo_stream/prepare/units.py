@@ -138,7 +138,6 @@ def open_runs(folder: Path, records: Sequence[UnitRecord], column: str) -> list[
     return [
         Run(*(_map_part(folder / (r.name + suffix), r, column) for suffix in (_VALUES, _COUNTS)))
         for r in records
-        if r.runs[column]
     ]
 
 

@@ -142,8 +142,8 @@ class Workspace:
         for name in ("vocabulary", "train", "valid", "test", WORK_FOLDER):
             shutil.rmtree(self.out / name, ignore_errors=True)
 
-    def begin(self, task: dict[str, Any]) -> bool:
-        """Start the work, or continue the same work; True when there was some.
+    def begin(self, task: dict[str, Any]) -> None:
+        """Start the work, or continue the same work.
 
         Raises:
             OutputError: the folder holds other work: names what differs.
@@ -151,12 +151,11 @@ class Workspace:
         path = self.folder / _TASK_NAME
         if path.exists():
             refuse_other_task(self.out, json.loads(path.read_text()), task)
-            return True
+            return
         with full_disk_explained(self.out):
             for folder in (self.units, self.fit, self.encoded):
                 folder.mkdir(parents=True, exist_ok=True)
             write_json(path, task)
-        return False
 
     def unit_records(self) -> dict[tuple[int, int], UnitRecord]:
         """Finished units by (input, block)."""
