@@ -13,7 +13,6 @@ line of JSON at the end.
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from benchmarks.machine import describe, table  # isort: skip (before torch)
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +124,7 @@ def compare_writers(folder: Path, columns: Columns, repetitions: int) -> list[di
     """Bytes a row, and rates of writing (checksum included) and of decoding to row arrays."""
     path = folder / "setting.parquet"
     rows = len(columns[0])
-    table = pa.Table.from_arrays([pa.array(c) for c in columns], schema=SHARD_SCHEMA)
+    shard = pa.Table.from_arrays([pa.array(c) for c in columns], schema=SHARD_SCHEMA)
     settings = writer_settings()
     writing = {name: Timing(rows) for name in settings}
     reading = {name: Timing(rows) for name in settings}
@@ -131,7 +132,7 @@ def compare_writers(folder: Path, columns: Columns, repetitions: int) -> list[di
 
     def write(options: dict[str, Any]) -> None:
         with pq.ParquetWriter(path, SHARD_SCHEMA, write_statistics=False, **options) as writer:
-            writer.write_table(table, ROW_GROUP_ROWS)
+            writer.write_table(shard, ROW_GROUP_ROWS)
         file_crc32(path)
 
     write({})  # code and memory come in once
@@ -236,32 +237,6 @@ def _batches(data: Path, batch_size: int, workers: int) -> None:
     assert sum(len(label) for _, label in CriteoLoader(dataset, workers)) == dataset.rows
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    model = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "cpu": model[0].split(":")[1].strip() if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {
-            "numpy": np.__version__,
-            "pyarrow": pa.__version__,
-            "torch": torch.__version__,
-        },
-    }
-
-
-def markdown(title: str, rows: list[dict[str, Any]]) -> str:
-    """A table; the first column is text, the others numbers."""
-    names = list(rows[0])
-    cells = [[v if isinstance(v, str) else f"{v:.2f}" for v in row.values()] for row in rows]
-    lines = [f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *cells)]
-    return "\n".join([f"### {title}", "", *lines, ""])
-
-
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(
@@ -271,11 +246,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a prepared set, in place of made-up rows")
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
+    machine = describe()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
     rows = 4 * ROW_GROUP_ROWS if options.quick else 16 * ROW_GROUP_ROWS
-    result: dict[str, Any] = {"machine": machine(), "repetitions": options.repetitions}
+    result: dict[str, Any] = {
+        "benchmark": "loader",
+        "machine": machine,
+        "repetitions": options.repetitions,
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         columns = zipf_columns(rows)
@@ -284,10 +264,10 @@ def main() -> None:
         result["reading"] = compare_reading(
             data, options.repetitions, [8192] if options.quick else [2048, 8192, 65536]
         )
-    print(
-        markdown("Writing and reading a shard, by setting (M rows/s, one core)", result["writers"])
-    )
-    print(markdown("Reading a set (M rows/s, one core)", result["reading"]))
+    print("Writing and reading a shard, by setting; M rows/s, one core:\n")
+    print(table(result["writers"]))
+    print("\nReading a set; M rows/s, one core:\n")
+    print(table(result["reading"]))
     print(json.dumps(result))
 
 

@@ -15,17 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from criteo_stream.errors import RunError
-from criteo_stream.storage import (
-    file_crc32,
-    full_disk_explained,
-    sync_file,
-    sync_folder,
-    write_json,
-)
+from criteo_stream.storage import file_crc32, full_disk_explained, sync_folder, write_json
+from criteo_stream.tensorfile import Described, describe_tensors, write_tensors
 
 CHECKPOINT_VERSION: Final = 1
 _TENSORS: Final = "tensors.safetensors"
@@ -40,6 +35,10 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
     """Plain values, as JSON holds them."""
+
+
+class _DamagedError(RunError):
+    """A checkpoint that an earlier one can stand in for."""
 
 
 class CheckpointFolder:
@@ -58,25 +57,28 @@ class CheckpointFolder:
         self._keep = keep
         self._warn = warn
 
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.folder / f"step-{step:010d}"
+
     def save(self, step: int, checkpoint: Checkpoint, *, best: bool) -> Path:
         """Write a checkpoint and point ``last`` (and ``best``) at it; drop old ones.
 
         Raises:
             OutputError: the disk is full; the previous checkpoint is whole.
         """
-        final = self.folder / f"step-{step:010d}"
+        final = self.path(step)
         partial = self.folder / f".{final.name}.partial"
         with full_disk_explained(final):
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             try:
-                self._write(partial, checkpoint)
+                _write(partial, checkpoint)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            if final.exists():  # the same step again, after a fall-back to an earlier one
-                shutil.rmtree(final)
+            self._remove(final)  # the same step, saved by an earlier call
             partial.rename(final)
             sync_folder(self.folder)
             self._point("last", final)
@@ -85,22 +87,25 @@ class CheckpointFolder:
         self._drop_old()
         return final
 
-    def _write(self, partial: Path, checkpoint: Checkpoint) -> None:
-        tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-        try:
-            save_file(tensors, partial / _TENSORS)
-        except SafetensorError as error:  # it wraps the system's error in its message
-            if "os error 28" in str(error) or "os error 122" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
-        sync_file(partial / _TENSORS)
-        state = {
-            "version": CHECKPOINT_VERSION,
-            "tensors_crc32": file_crc32(partial / _TENSORS),
-            "state": checkpoint.state,
-        }
-        write_json(partial / _STATE, {**state, "state_crc32": _state_crc32(state)})
-        sync_folder(partial)
+    def rewind(self, step: int, best_step: int | None) -> None:
+        """Make the folder what it was when the checkpoint of a step had just been saved.
+
+        A crash can come between any two actions of `save`: it leaves unfinished folders, or links
+        that still name the checkpoint before. Newer checkpoints are damaged ones that were passed
+        over. Without ``best_step`` there is no best one yet.
+        """
+        for path in self.folder.iterdir():
+            if path.name.startswith(".") and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+        for path in self.steps():
+            if path > self.path(step):
+                self._remove(path)
+        self._point("last", self.path(step))
+        if best_step is None:
+            (self.folder / "best").unlink(missing_ok=True)
+        else:
+            self._point("best", self.path(best_step))
+        self._drop_old()
 
     def _point(self, name: str, target: Path) -> None:
         aside = self.folder / f".{name}.partial"
@@ -115,28 +120,44 @@ class CheckpointFolder:
         kept |= {link.readlink().name for link in links if link.is_symlink()}
         for path in self.steps():
             if path.name not in kept:
-                shutil.rmtree(path)
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Delete a checkpoint so that a crash half-way leaves nothing that looks like one."""
+        if path.exists():
+            aside = self.folder / f".{path.name}.dropped"
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            shutil.rmtree(aside)
 
     def steps(self) -> list[Path]:
-        """Whole checkpoints, oldest first."""
+        """Checkpoints, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(p for p in self.folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir())
+        return sorted(
+            path
+            for path in self.folder.iterdir()
+            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        )
 
     def load_latest(self) -> Checkpoint | None:
         """The newest checkpoint that is sound; None when there was never one.
 
         Raises:
-            RunError: there are some, and all are damaged.
+            RunError: there are some, and all are damaged, or one is of another version.
         """
         paths = self.steps()
         for path in reversed(paths):
             try:
                 return read_checkpoint(path)
-            except RunError as error:
-                self._warn(f"{error}; falling back to the checkpoint before it")
+            except _DamagedError as error:
+                last_error = error
+                if path != paths[0]:
+                    self._warn(f"{error}; falling back to the checkpoint before it")
         if paths:
-            raise RunError(f"every checkpoint in {self.folder} is damaged: start a new run")
+            raise RunError(
+                f"every checkpoint in {self.folder} is damaged ({last_error}): start a new run"
+            )
         return None
 
     def load_best(self) -> Checkpoint:
@@ -154,30 +175,65 @@ class CheckpointFolder:
         return read_checkpoint(self.folder / target)
 
 
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    state = {
+        "version": CHECKPOINT_VERSION,
+        "tensors_crc32": write_tensors(folder / _TENSORS, checkpoint.tensors),
+        "state": checkpoint.state,
+    }
+    write_json(folder / _STATE, {**state, "state_crc32": _state_crc32(state)})
+    sync_folder(folder)
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
+    """Read and verify one checkpoint; its tensors are mapped from the file.
 
     Raises:
         RunError: a file is missing or damaged, or it is of another version.
     """
+    raw = _read_state(path)
     try:
-        raw = json.loads((path / _STATE).read_bytes())
-        version = raw["version"]
-        if version != CHECKPOINT_VERSION:
-            raise RunError(
-                f"{path} has checkpoint version {version}, this package reads "
-                f"{CHECKPOINT_VERSION}: continue with the package version that wrote it"
-            )
-        found = raw.pop("state_crc32")
-        if found != _state_crc32(raw):
-            raise RunError(f"{path / _STATE} is damaged: its checksum differs")
         if file_crc32(path / _TENSORS) != raw["tensors_crc32"]:
-            raise RunError(f"{path / _TENSORS} is damaged: its checksum differs")
+            raise _DamagedError(f"{path / _TENSORS} is damaged: its checksum differs")
         return Checkpoint(load_file(path / _TENSORS), raw["state"])
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is incomplete: {Path(error.filename).name} is missing") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"{path} is damaged ({error})") from None
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+    except (ValueError, SafetensorError) as error:
+        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+
+
+def describe_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Described]]:
+    """The state, and what the tensors are, without reading them.
+
+    Raises:
+        RunError: a file is missing or damaged, or it is of another version.
+    """
+    state = _read_state(path)["state"]
+    try:
+        return state, describe_tensors(path / _TENSORS)
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+    except SafetensorError as error:
+        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    file = path / _STATE
+    try:
+        raw: dict[str, Any] = json.loads(file.read_bytes())
+        version, found = raw["version"], raw.pop("state_crc32")
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_STATE} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _DamagedError(f"{file} is damaged ({error})") from None
+    if found != _state_crc32(raw):
+        raise _DamagedError(f"{file} is damaged: its checksum differs")
+    if version != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{path} has checkpoint version {version}, this package reads "
+            f"{CHECKPOINT_VERSION}: continue with the package version that wrote it"
+        )
+    return raw
 
 
 def _state_crc32(state: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from criteo_stream import __version__
-from criteo_stream.errors import CriteoStreamError, UsageError
+from criteo_stream.errors import CriteoStreamError, OtherRankError, UsageError
 
 if TYPE_CHECKING:
     from criteo_stream.config import TrainConfig
@@ -48,12 +48,16 @@ def _explained(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except CriteoStreamError as error:
-            typer.echo(f"error: {error}", err=True)
+            if str(error) or not isinstance(error, OtherRankError):
+                typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("interrupted: the same command again continues", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:
+            raise typer.Exit(1) from None
+        except OSError as error:  # permissions, a lost disk: the system's words say it best
+            typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
 
     return run
@@ -192,8 +196,11 @@ def train(
         int, typer.Option(help="Evaluations without a better one before stopping; 0: never.")
     ] = 0,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Training rows between checkpoints; 0: at evaluations only.")
+        int, typer.Option(help="Training rows between checkpoints; evaluations end in one too.")
     ] = 0,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Minutes between checkpoints; 0: by rows and evaluations only.")
+    ] = 10.0,
     keep: Annotated[int, typer.Option(help="Latest checkpoints kept, beside the best.")] = 2,
     workers: Annotated[int, typer.Option(help="Loader threads a rank; 0 loads inline.")] = 1,
     threads: Annotated[
@@ -202,7 +209,12 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train on a prepared data set, alone or under torchrun; the same command again continues."""
+    """Train on a prepared data set; the same command again continues.
+
+    On several processes or GPUs:
+    torchrun --nproc-per-node N --no-python -- criteo-stream train DATA --run RUN ...
+    (Without the -- before the program, torchrun takes --run and --monitor for its own options.)
+    """
     from criteo_stream.config import TrainConfig
     from criteo_stream.trainer import Trainer
 
@@ -211,28 +223,41 @@ def train(
         for name, value in context.params.items()
         if name in TrainConfig.__dataclass_fields__
     }
+    merged, config_from = _merged(context, given, config)
     trainer = Trainer(
         data,
         run,
-        _merged(context, given, config),
+        merged,
         workers=workers,
         checkpoint_every=checkpoint_every,
+        checkpoint_minutes=checkpoint_minutes,
         keep=keep,
         threads=threads,
-        from_run=from_run,
+        from_run=from_run or config_from,
         quiet=quiet,
     )
     result = trainer.fit()
-    if trainer.is_writer:
+    if _is_writer():
         _show(result.to_dict(), result.summary(), as_json=as_json)
 
 
-def _merged(context: typer.Context, options: dict[str, Any], config: Path | None) -> "TrainConfig":
-    """Options given on the command line go before the file's, the file's before the defaults."""
+def _is_writer() -> bool:
+    """Whether this process is the one that prints, of those that torchrun started."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _merged(
+    context: typer.Context, options: dict[str, Any], config: Path | None
+) -> tuple["TrainConfig", Path | None]:
+    """Options given on the command line go before the file's, the file's before the defaults.
+
+    Returns:
+        The options, and the run that the file's run took its first weights from.
+    """
     from criteo_stream.config import TrainConfig, read_toml
 
     if config is None:
-        return TrainConfig(**options)
+        return TrainConfig(**options), None
     raw = read_toml(config)
     values = raw.get("train")
     if not isinstance(values, dict):
@@ -243,7 +268,8 @@ def _merged(context: typer.Context, options: dict[str, Any], config: Path | None
         for name, value in options.items()
         if (origin := source(name)) is not None and origin.name != "DEFAULT"
     }
-    return TrainConfig.from_dict(values | explicit, str(config))
+    start = raw.get("start", {}).get("from")
+    return TrainConfig.from_dict(values | explicit, str(config)), Path(start) if start else None
 
 
 @app.command()
@@ -259,26 +285,12 @@ def evaluate(
 ) -> None:
     """Evaluate a run's best weights on a split."""
     from criteo_stream.evaluation import evaluate_run
-    from criteo_stream.schema import SPLITS
+    from criteo_stream.result import figures_text
 
-    if split not in SPLITS:
-        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
     figures = evaluate_run(run, split, data=data, quiet=quiet)
-    if figures is not None:
-        _show(figures, _figures_text(split, figures), as_json=as_json)
-
-
-def _figures_text(split: str, figures: dict[str, Any]) -> str:
-    shown = [
-        f"{name} {'undefined' if figures[key] is None else format(figures[key], '.6f')}"
-        for key, name in (
-            ("auc", "AUC"),
-            ("log_loss", "log loss"),
-            ("ne", "NE"),
-            ("calibration", "calibration"),
-        )
-    ]
-    return f"{split}: {', '.join(shown)} on {figures['rows']:,} rows"
+    if _is_writer():
+        text = f"{split}: {figures_text(figures)} on {figures['rows']:,} rows"
+        _show(figures, text, as_json=as_json)
 
 
 @app.command()

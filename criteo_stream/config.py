@@ -1,7 +1,8 @@
-"""Everything that decides a training run, as one frozen value that reads and writes TOML."""
+"""The options of training: what decides a run, read and written as TOML, and what does not."""
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -55,6 +56,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, naming the flag."""
+        for name, value in self.to_dict().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{_flag(name)} is {value}, expected a finite number")
         self._at_least(1, "embedding_dim", "bins", "epochs", "batch_size", "lanes")
         self._at_least(
             0, "init_scale", "learning_rate", "l2_linear", "l2_embedding", "evaluate_every",
@@ -70,8 +74,9 @@ class TrainConfig:
     def _at_least(self, least: int, *names: str) -> None:
         for name in names:
             if getattr(self, name) < least:
-                flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag} is {getattr(self, name)}, expected at least {least}")
+                raise UsageError(
+                    f"{_flag(name)} is {getattr(self, name)}, expected at least {least}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -99,6 +104,39 @@ class TrainConfig:
                 )
         typed: dict[str, Any] = {n: float(v) if known[n] is float else v for n, v in values.items()}
         return cls(**typed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """How training is done; but for ``from_run`` the weights do not depend on it."""
+
+    workers: int = 1
+    """Loader threads a rank; 0 loads inline."""
+    checkpoint_every: int = 0
+    """Training rows between checkpoints; 0 goes by the other two occasions only."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints; 0 goes by rows and evaluations only."""
+    keep: int = 2
+    """Latest checkpoints kept, beside the best."""
+    threads: int | None = None
+    """Compute threads a rank; None shares the cores out among the ranks."""
+    from_run: Path | None = None
+    """Start from the best weights of this run."""
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, naming the flag."""
+        for name, least in (
+            ("workers", 0), ("checkpoint_every", 0), ("checkpoint_minutes", 0), ("keep", 1),
+            ("threads", 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _one_of(names: Any) -> str:

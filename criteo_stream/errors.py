@@ -7,7 +7,8 @@ The library raises; only the command line prints and exits.
     ├── InputError             raw logs that are missing, damaged or not Criteo
     ├── DataSetError           a prepared data set that is incomplete, damaged or of another version
     ├── OutputError            an output folder that is in use, not empty, or on a full disk
-    └── RunError               a run folder or checkpoint that does not fit, or a run that diverged
+    ├── RunError               a run folder or checkpoint that does not fit, or a run that diverged
+    └── OtherRankError         the cause is on another rank, which tells it
 """
 
 
@@ -37,3 +38,7 @@ class OutputError(CriteoStreamError):
 
 class RunError(CriteoStreamError):
     """A run folder or checkpoint that does not fit, or a run that diverged."""
+
+
+class OtherRankError(CriteoStreamError):
+    """The cause is on another rank, which tells it; empty where nothing is left to say."""

@@ -8,11 +8,13 @@ from torch import nn
 
 from criteo_stream.dataset import CriteoDataset
 from criteo_stream.distributed import Ranks, process_group
-from criteo_stream.errors import DataSetError
+from criteo_stream.errors import DataSetError, UsageError
 from criteo_stream.loader import CriteoLoader
 from criteo_stream.loading import load_run
 from criteo_stream.metrics import BinaryMetrics
+from criteo_stream.order import LANES
 from criteo_stream.progress import Progress
+from criteo_stream.schema import SPLITS
 
 EVALUATION_BATCH: Final = 65536
 """Rows of an evaluation batch, over all ranks."""
@@ -51,28 +53,34 @@ def evaluate_run(
     data: Path | str | None = None,
     workers: int = 1,
     quiet: bool = False,
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Evaluate a run's best weights; under torchrun the ranks share the rows.
 
     Returns:
-        The figures of `evaluate`; None on ranks that only helped.
+        The figures of `evaluate`, the same on every rank.
 
     Raises:
+        UsageError: there is no such split.
         RunError: the folder is not a run, or has no sound best checkpoint.
         DataSetError: the data set is missing, incomplete, of another fit, or the split is empty.
     """
-    loaded = load_run(run, data)
-    if not loaded.manifest.rows[split]:
-        raise DataSetError(f"the {split} split of {loaded.data} is empty: choose another --split")
+    if split not in SPLITS:
+        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
     with process_group() as ranks:
+        with ranks.all_or_none():
+            loaded = load_run(run, data)
+            if not loaded.manifest.rows[split]:
+                raise DataSetError(
+                    f"the {split} split of {loaded.data} is empty: choose another --split"
+                )
         dataset = CriteoDataset(
             loaded.data,
             split,
             EVALUATION_BATCH,
+            lanes=max(LANES, ranks.world_size),
             rank=ranks.rank,
             world_size=ranks.world_size,
             shuffle=False,
         )
         model = loaded.model.to(ranks.device)
-        figures = evaluate(model, dataset, ranks, workers=workers, quiet=quiet)
-    return figures if ranks.is_writer else None
+        return evaluate(model, dataset, ranks, workers=workers, quiet=quiet)

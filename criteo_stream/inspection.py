@@ -1,5 +1,6 @@
 """What a raw file, a data set or a run holds, as figures and as text."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,38 +140,39 @@ def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
 
 
 def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
-    from criteo_stream.checkpoint import CheckpointFolder, read_checkpoint
+    from criteo_stream.checkpoint import CheckpointFolder, describe_checkpoint, read_checkpoint
     from criteo_stream.loading import MODEL_PREFIX
+    from criteo_stream.result import figures_text
 
     folder = RunFolder(path)
     record = folder.read()
-    checkpoints = CheckpointFolder(folder.checkpoints)
+    steps = CheckpointFolder(folder.checkpoints).steps()
     if verify:
-        for step in checkpoints.steps():
+        for step in steps:
             read_checkpoint(step)
-    latest = checkpoints.load_latest()
+    state, tensors = describe_checkpoint(steps[-1]) if steps else ({}, {})
     history = folder.history.read()
     parameters: list[dict[str, Any]] = [
         {
             "layer": name.removeprefix(MODEL_PREFIX),
             "shape": list(tensor.shape),
-            "parameters": tensor.numel(),
-            "bytes": tensor.numel() * tensor.element_size(),
+            "parameters": math.prod(tensor.shape),
+            "bytes": tensor.bytes,
         }
-        for name, tensor in (latest.tensors.items() if latest else ())
+        for name, tensor in tensors.items()
         if name.startswith(MODEL_PREFIX)
     ]
-    best = latest.state["best"]["best"] if latest else None
+    best = state["best"]["best"] if state else None
     figures: dict[str, Any] = {
         "kind": "run",
         "model": record.config.model,
         "data": record.data,
         "fingerprint": record.fingerprint,
-        "step": latest.state["step"] if latest else 0,
-        "total_steps": latest.state["total_steps"] if latest else None,
+        "step": state.get("step", 0),
+        "total_steps": state.get("total_steps"),
         "best": best,
         "parameters": parameters,
-        "checkpoints": [p.name for p in checkpoints.steps()],
+        "checkpoints": [step.name for step in steps],
         "evaluations": len(history),
     }
     text = [
@@ -178,11 +180,7 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
         f"{figures['total_steps'] or 0:,}, {len(history)} evaluations",
     ]
     if best:
-        shown = ", ".join(
-            f"{key} {'undefined' if best[key] is None else format(best[key], '.6f')}"
-            for key in ("auc", "log_loss", "ne", "calibration")
-        )
-        text.append(f"best at step {best['step']:,}: {shown}")
+        text.append(f"best at step {best['step']:,}: {figures_text(best)}")
     total = sum(p["parameters"] for p in parameters)
     text += [
         "",
@@ -197,7 +195,7 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
         ),
     ]  # fmt: skip
     if verify:
-        text += ["", f"all {len(checkpoints.steps())} checkpoints are sound"]
+        text += ["", f"all {len(steps)} checkpoints are sound"]
     return figures, "\n".join(text)
 
 

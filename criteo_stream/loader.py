@@ -2,7 +2,7 @@
 
 import atexit
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
@@ -55,7 +55,7 @@ class CriteoLoader:
     def __len__(self) -> int:
         return self.dataset.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         first = self.dataset.begin()
         with closing(self._batches(first)) as batches:
             for _ in range(first, self.dataset.steps):

@@ -1,10 +1,11 @@
 """From a run folder back to a model: its best weights, and the data set that they belong to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from criteo_stream.checkpoint import CheckpointFolder
 from criteo_stream.config import TrainConfig
@@ -56,13 +57,28 @@ def load_run(run: Path | str, data: Path | str | None = None) -> LoadedRun:
         )
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
     model = build_model(record.config, manifest)
+    load_weights(model, checkpoint.tensors, folder.path)
+    return LoadedRun(model, record.config, path, manifest, checkpoint.state["step"])
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights by their names in a checkpoint."""
+    return {MODEL_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Copy a checkpoint's weights into a model.
+
+    Raises:
+        RunError: they are another model's.
+    """
     weights = {
         name.removeprefix(MODEL_PREFIX): tensor
-        for name, tensor in checkpoint.tensors.items()
+        for name, tensor in tensors.items()
         if name.startswith(MODEL_PREFIX)
     }
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise RunError(f"{folder.path} does not fit its own configuration: {error}") from None
-    return LoadedRun(model, record.config, path, manifest, checkpoint.state["step"])
+        reason = " ".join(str(error).split())
+        raise RunError(f"the weights of {where} do not fit the model: {reason}") from None

@@ -122,7 +122,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Make ``folder`` a complete data set."""
-        write_json(folder / MANIFEST_NAME, asdict(self))
+        content = asdict(self)
+        write_json(folder / MANIFEST_NAME, {**content, "checksum": _checksum(content)})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -130,7 +131,7 @@ class Manifest:
 
         Raises:
             DataSetError: there is none (the set is not complete), it is not of this format
-                version, or it is damaged.
+                version, or it is damaged or edited.
         """
         path = folder / MANIFEST_NAME
         try:
@@ -150,6 +151,11 @@ class Manifest:
                 f"{path} has format version {found}, this package reads version {FORMAT_VERSION}: "
                 "prepare the set again, or use the package version that made it "
                 f"({raw.get('package_version', 'unknown') if isinstance(raw, dict) else 'unknown'})"
+            )
+        if raw.pop("checksum", None) != _checksum(raw):
+            raise DataSetError(
+                f"{path} is damaged or edited, its checksum differs: "
+                "restore it or prepare the set again"
             )
         try:
             manifest = cls._from_dict(raw)
@@ -184,6 +190,12 @@ class Manifest:
                     f"{manifest_path} names a file outside its folder ({entry.path}): "
                     "do not use a set from a source that you do not trust"
                 )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Of all that decides what the set means: sizes of tables, means, shards, but no times."""
+    decisive = {name: value for name, value in content.items() if name != "times"}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def verify_file(folder: Path, entry: FileEntry) -> None:

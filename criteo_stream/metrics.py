@@ -1,186 +1,162 @@
 """Figures of click prediction, exact over any number of rows and ranks.
 
-Every state is a sum (int64 counts or float64), so ranks and batches add up to the same figure as
+Every state is a sum (int64 counts or float64), so batches and ranks add up to the same figure as
 one pass over all rows; averages of per-batch or per-rank AUCs, which are wrong, never occur.
+
+A figure that is undefined (no rows, or all labels equal where both are needed) is NaN as a tensor
+and None in `BinaryMetrics`, which has all figures for one pass over the logits.
 """
 
 import math
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
 from criteo_stream.errors import RunError
 
 AUC_BINS: Final = 1 << 20
-"""Bins of the logit; the AUC's error is below 1e-6 (rows in one bin count as ties)."""
-
-_FLUSH_ROWS: Final = 1 << 20
+"""Bins of the logit; rows in one bin count as ties, which puts the AUC off by less than 1e-6."""
 
 
 class _SumMetric(Metric):
-    """A metric whose states are sums over rows."""
+    """A metric whose states are sums over rows, and part of a `state_dict`."""
 
     is_differentiable = False
     full_state_update = False
 
-    def _sum_state(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
-        self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+    def _add_sum(self, name: str, *shape: int, dtype: torch.dtype) -> None:
+        zeros = torch.zeros(shape, dtype=dtype)
+        self.add_state(name, zeros, dist_reduce_fx="sum", persistent=True)
 
 
-class LogLoss(_SumMetric):
-    """Mean binary cross-entropy of logits, in float64."""
+class _LossSums(_SumMetric):
+    """The sums behind every figure but the AUC."""
 
-    higher_is_better = False
-    total: Tensor
-    rows: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._sum_state("total")
-        self._sum_state("rows", dtype=torch.int64)
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        self.total += F.binary_cross_entropy_with_logits(
-            logits.double(), labels.double(), reduction="sum"
-        )
-        self.rows += len(labels)
-
-    def compute(self) -> Tensor:
-        """The mean; NaN without rows."""
-        return self.total / self.rows
-
-
-class NormalizedEntropy(_SumMetric):
-    """Log loss over the entropy of the click rate (He et al. 2014): below 1 beats the base rate."""
-
-    higher_is_better = False
-    total: Tensor
-    rows: Tensor
+    loss: Tensor
+    """float64: Σ −log p of the label that came."""
+    predicted: Tensor
+    """float64: Σ p, the clicks expected."""
     positives: Tensor
+    """int64: the clicks."""
+    rows: Tensor
+    """int64."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._sum_state("total")
-        self._sum_state("rows", dtype=torch.int64)
-        self._sum_state("positives", dtype=torch.int64)
+        self._add_sum("loss", dtype=torch.float64)
+        self._add_sum("predicted", dtype=torch.float64)
+        self._add_sum("positives", dtype=torch.int64)
+        self._add_sum("rows", dtype=torch.int64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        self.total += F.binary_cross_entropy_with_logits(
-            logits.double(), labels.double(), reduction="sum"
-        )
+        logits = logits.detach().double()
+        # One signed logit instead of BCE's two terms: right for ±inf too, where those give NaN.
+        self.loss -= F.logsigmoid(torch.where(labels > 0.5, logits, -logits)).sum()
+        self.predicted += logits.sigmoid().sum()
+        self.positives += (labels > 0.5).sum()
         self.rows += len(labels)
-        self.positives += labels.sum(dtype=torch.float64).long()
 
-    def compute(self) -> Tensor:
-        """The ratio; NaN where all labels are equal."""
+    def mean_loss(self) -> Tensor:
+        """Log loss; NaN without rows."""
+        return self.loss / self.rows
+
+    def normalized_entropy(self) -> Tensor:
+        """Log loss over the entropy of the click rate; NaN where all labels are equal."""
         rate = self.positives.double() / self.rows
         entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
-        return torch.where(entropy > 0, self.total / self.rows / entropy, math.nan)
+        return torch.where(entropy > 0, self.mean_loss() / entropy, math.nan)
+
+    def calibration(self) -> Tensor:
+        """Clicks expected over clicks; NaN without a click."""
+        return torch.where(self.positives > 0, self.predicted / self.positives, math.nan)
 
 
-class Calibration(_SumMetric):
-    """Sum of predicted probabilities over the number of clicks: 1 is calibrated."""
+class LogLoss(_LossSums):
+    """Mean binary cross-entropy of logits, in float64; NaN without rows."""
 
-    predicted: Tensor
-    positives: Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._sum_state("predicted")
-        self._sum_state("positives", dtype=torch.int64)
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        self.predicted += logits.double().sigmoid().sum()
-        self.positives += labels.sum(dtype=torch.float64).long()
+    higher_is_better = False
 
     def compute(self) -> Tensor:
-        """The ratio; NaN without a click."""
-        return torch.where(self.positives > 0, self.predicted / self.positives, math.nan)
+        """The mean, float64."""
+        return self.mean_loss()
+
+
+class NormalizedEntropy(_LossSums):
+    """Log loss over the entropy of the click rate, so that the base rate alone scores 1.
+
+    He et al. 2014, "Practical lessons from predicting clicks on ads at Facebook", section 3.
+    NaN where all labels are equal.
+    """
+
+    higher_is_better = False
+
+    def compute(self) -> Tensor:
+        """The ratio, float64."""
+        return self.normalized_entropy()
+
+
+class Calibration(_LossSums):
+    """Mean predicted probability over mean label: 1 is calibrated; NaN without a click."""
+
+    def compute(self) -> Tensor:
+        """The ratio, float64."""
+        return self.calibration()
 
 
 class StreamingAUC(_SumMetric):
     """Area under the ROC curve from counts of positives and negatives in bins of the logit.
 
     The bins are cut by the sort key of the float32 logit (its bits, made monotone): 2^20 of them
-    are 12 bits of mantissa around every magnitude. Rows in one bin count as ties. Batches are
-    buffered on their device and counted a million rows at a time, so an update costs no pass
-    over the bins.
+    leave 11 bits of mantissa at every magnitude. An update touches only the bins it counts in.
+    NaN where all labels are equal.
     """
 
     higher_is_better = True
     counts: Tensor
-    """int64 [2, bins]: negatives and positives."""
+    """int64 [2 · bins]: negatives, then positives. Integer sums: exact, in any order."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._sum_state("counts", 2, AUC_BINS, dtype=torch.int64)
-        self._keys: list[Tensor] = []
-        self._buffered = 0
+        self._add_sum("counts", 2 * AUC_BINS, dtype=torch.int64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        self._keys.append(_bin_of(logits.detach()) + (labels > 0.5) * AUC_BINS)
-        self._buffered += len(labels)
-        if self._buffered >= _FLUSH_ROWS:
-            self._flush()
+        places = _bins(logits.detach()) + (labels > 0.5) * AUC_BINS
+        self.counts.index_add_(0, places, torch.ones_like(places))
 
-    def _flush(self) -> None:
-        if self._keys:
-            keys = torch.cat(self._keys)
-            self.counts += torch.bincount(keys, minlength=2 * AUC_BINS).view(2, AUC_BINS)
-            self._keys, self._buffered = [], 0
-
-    def compute(self) -> Tensor:
+    def area(self) -> Tensor:
         """The area, float64; NaN where all labels are equal."""
-        self._flush()
-        negatives, positives = self.counts.double()
+        # Float64 holds each count and each cumulated count exactly, up to 2^53 rows.
+        negatives, positives = self.counts.view(2, AUC_BINS).double()
         below = negatives.cumsum(0) - negatives
         pairs = negatives.sum() * positives.sum()
         ranked = (positives * (below + negatives / 2)).sum()
         return torch.where(pairs > 0, ranked / pairs, math.nan)
 
-    def reset(self) -> None:
-        """Forget all rows."""
-        super().reset()
-        self._keys, self._buffered = [], 0
-
-    def sync(self, *args: Any, **kwargs: Any) -> None:
-        """Count what is buffered before the ranks' counts are summed."""
-        self._flush()
-        super().sync(*args, **kwargs)
+    def compute(self) -> Tensor:
+        """The area, float64."""
+        return self.area()
 
 
-def _bin_of(logits: Tensor) -> Tensor:
-    """int64 [B]: the bin of each float32 logit, ascending with it; 0.0 and −0.0 share one."""
-    bits = (logits.float() + 0.0).view(torch.int32).long()
-    # Positive floats ascend with their bits, negative ones descend.
+def _bins(logits: Tensor) -> Tensor:
+    """int64 [B]: the bin of each logit, ascending with it; 0.0 and −0.0 share one."""
+    bits = logits.float().view(torch.int32).long()
+    # Positive floats ascend with their bits, negative ones descend; both zeros become 0.
     key = torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits) + (1 << 31)
-    return key >> (32 - AUC_BINS.bit_length() + 1)
+    return key >> 12  # 32 bits to the 20 of AUC_BINS
 
 
-class BinaryMetrics:
-    """The four figures at once, as plain numbers."""
+class BinaryMetrics(nn.Module):
+    """All figures from one pass; a module, so that `to` and `state_dict` work as usual."""
 
     def __init__(self) -> None:
-        self._entropy = NormalizedEntropy()
-        self._metrics: dict[str, Metric] = {
-            "auc": StreamingAUC(),
-            "log_loss": LogLoss(),
-            "ne": self._entropy,
-            "calibration": Calibration(),
-        }
-
-    def to(self, device: torch.device) -> "BinaryMetrics":
-        """Move the sums to a device."""
-        for metric in self._metrics.values():
-            metric.to(device)
-        return self
+        super().__init__()
+        self._sums = LogLoss()
+        self._auc = StreamingAUC()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1.
@@ -190,16 +166,31 @@ class BinaryMetrics:
         """
         if bool(logits.isnan().any()):
             raise RunError("the model gives NaN: its weights have diverged; train a new run")
-        for metric in self._metrics.values():
-            metric.update(logits, labels)
+        self._sums.update(logits, labels)
+        self._auc.update(logits, labels)
 
-    def compute(self) -> dict[str, Any]:
-        """Figures over all ranks; None where one is undefined (no rows, or equal labels)."""
-        figures: dict[str, Any] = {}
-        for name, metric in self._metrics.items():
-            value = float(metric.compute())
-            figures[name] = value if math.isfinite(value) else None
-        with self._entropy.sync_context(should_sync=torch.distributed.is_initialized()):
-            figures["rows"] = int(self._entropy.rows)
-            figures["positives"] = int(self._entropy.positives)
-        return figures
+    def merge(self, other: Self) -> None:
+        """Take in the rows that ``other`` has seen."""
+        for mine, others in ((self._sums, other._sums), (self._auc, other._auc)):
+            for name in mine.metric_state:
+                getattr(mine, name).add_(getattr(others, name))
+
+    def compute(self) -> dict[str, float | None]:
+        """Figures over all ranks.
+
+        Returns:
+            ``auc``, ``log_loss``, ``ne`` and ``calibration``, None where undefined or infinite
+            (an infinite logit for the label that did not come); ``rows`` and ``positives``.
+        """
+        with self._sums.sync_context(), self._auc.sync_context():
+            figures = {
+                "auc": self._auc.area(),
+                "log_loss": self._sums.mean_loss(),
+                "ne": self._sums.normalized_entropy(),
+                "calibration": self._sums.calibration(),
+            }
+            rows, positives = int(self._sums.rows), int(self._sums.positives)
+        numbers = {name: float(figure) for name, figure in figures.items()}
+        return {
+            name: number if math.isfinite(number) else None for name, number in numbers.items()
+        } | {"rows": rows, "positives": positives}

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from criteo_stream.interaction import coalesced
 
-_PREFIX: Final = "optimizer."
+OPTIMIZER_PREFIX: Final = "optimizer."
+"""Of the moments in a checkpoint."""
 
 
 class RowwiseSparseAdam(torch.optim.SparseAdam):
@@ -120,7 +121,7 @@ class Optimizers:
     def state_tensors(self) -> dict[str, Tensor]:
         """Moments and step counts by parameter, for a checkpoint."""
         return {
-            f"{_PREFIX}{self._names[id(parameter)]}.{key}": torch.as_tensor(value)
+            f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}.{key}": torch.as_tensor(value)
             for optimizer in self._optimizers
             for parameter, state in optimizer.state.items()
             for key, value in state.items()
@@ -136,7 +137,7 @@ class Optimizers:
     def _load_parameter(
         self, optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: dict[str, Tensor]
     ) -> None:
-        prefix = f"{_PREFIX}{self._names[id(parameter)]}."
+        prefix = f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}."
         for name, tensor in tensors.items():
             key = name.removeprefix(prefix)
             if key == name or "." in key:

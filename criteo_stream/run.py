@@ -30,6 +30,8 @@ class RunRecord:
     fit_fingerprint: str
     """Of its vocabularies and quantiles."""
     package_version: str
+    from_run: str | None
+    """Path of the run that its first weights are from."""
 
 
 class RunFolder:
@@ -58,9 +60,12 @@ class RunFolder:
                 fingerprint=raw["data"]["fingerprint"],
                 fit_fingerprint=raw["data"]["fit_fingerprint"],
                 package_version=raw["package"]["version"],
+                from_run=raw.get("start", {}).get("from"),
             )
-        except (UsageError, KeyError, TypeError) as error:
-            raise RunError(f"{self._config} is damaged or edited ({error})") from None
+        except (UsageError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self._config} is damaged or edited ({error}): restore it, or start a new run"
+            ) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -91,36 +96,41 @@ class RunFolder:
         finally:
             os.close(lock)
 
-    def begin(self, config: TrainConfig, data: Path, manifest: Manifest) -> bool:
+    def begin(
+        self, config: TrainConfig, data: Path, manifest: Manifest, from_run: Path | None = None
+    ) -> bool:
         """Begin the run, or continue the same one; True when it was begun before.
 
         Raises:
             RunError: it was begun with another data set or other options: names what differs.
         """
         if self._config.exists():
-            self._refuse_other(self.read(), config, manifest)
+            self._refuse_other(self.read(), config, manifest, from_run)
             return True
-        text = write_toml(
-            {
-                "package": {"version": __version__},
-                "data": {
-                    "path": str(data.resolve()),
-                    "fingerprint": manifest.fingerprint,
-                    "fit_fingerprint": manifest.fit_fingerprint,
-                },
-                "train": config.to_dict(),
-            }
-        )
-        write_bytes(self._config, text.encode())
+        tables: dict[str, dict[str, Any]] = {
+            "package": {"version": __version__},
+            "data": {
+                "path": str(data.resolve()),
+                "fingerprint": manifest.fingerprint,
+                "fit_fingerprint": manifest.fit_fingerprint,
+            },
+            "train": config.to_dict(),
+        }
+        if from_run is not None:
+            tables["start"] = {"from": str(from_run.resolve())}
+        write_bytes(self._config, write_toml(tables).encode())
         return False
 
-    def _refuse_other(self, record: RunRecord, config: TrainConfig, manifest: Manifest) -> None:
+    def _refuse_other(
+        self, record: RunRecord, config: TrainConfig, manifest: Manifest, from_run: Path | None
+    ) -> None:
         if record.fingerprint != manifest.fingerprint:
             raise RunError(
                 f"{self.path} is a run on another data set (fingerprint {record.fingerprint}, "
                 f"now {manifest.fingerprint}): choose another --run"
             )
-        begun, wanted = record.config.to_dict(), config.to_dict()
+        begun: dict[str, Any] = record.config.to_dict() | {"from": record.from_run}
+        wanted: dict[str, Any] = config.to_dict() | {"from": from_run and str(from_run.resolve())}
         for name in wanted:
             if begun[name] != wanted[name]:
                 raise RunError(_differs(self.path, name, begun[name], wanted[name]))
@@ -132,4 +142,5 @@ def _differs(path: Path, name: str, begun: Any, wanted: Any) -> str:
     if name == "epochs" and wanted > begun:
         # The learning rate has fallen to zero over the planned steps: more of them is a new plan.
         advice = f"to go on from its weights, start a new run with --from {path}"
-    return f"{path} was begun with {flag} {begun}, now it is {wanted}: {advice}"
+    was = f"with {flag} {begun}" if begun is not None else f"without {flag}"
+    return f"{path} was begun {was}, now it is {wanted}: {advice}"

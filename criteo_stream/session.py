@@ -9,124 +9,51 @@ import os
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.checkpoint import Checkpoint, CheckpointFolder
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import SessionOptions, TrainConfig
 from criteo_stream.dataset import Batch, CriteoDataset
+from criteo_stream.diagnosis import all_finite, offending_columns
 from criteo_stream.distributed import Ranks
-from criteo_stream.errors import RunError, UsageError
+from criteo_stream.errors import RunError
 from criteo_stream.evaluation import EVALUATION_BATCH, evaluate
 from criteo_stream.exchange import distributed
 from criteo_stream.loader import CriteoLoader
-from criteo_stream.loading import MODEL_PREFIX, load_run
+from criteo_stream.loading import load_run, load_weights, model_tensors
 from criteo_stream.manifest import Manifest
-from criteo_stream.memory import PeakMemory, format_size
+from criteo_stream.memory import PeakMemory
+from criteo_stream.meters import Clock, RunningLoss
 from criteo_stream.models import build_model
-from criteo_stream.optim import Optimizers, learning_rate_factor
+from criteo_stream.optim import OPTIMIZER_PREFIX, Optimizers, learning_rate_factor
 from criteo_stream.plots import plot_all
 from criteo_stream.progress import Progress
+from criteo_stream.resources import refuse_what_does_not_fit
+from criteo_stream.result import FIGURES, TrainResult, figures_text
 from criteo_stream.run import RunFolder
 from criteo_stream.stopping import BestFigure, StopSignal
 
 _AGREE_STEPS: Final = 8
-"""Steps between two agreements of the ranks on whether to stop."""
+"""Steps between two agreements of the ranks on whether to stop or to save."""
 _NOTE_STEPS: Final = 50
 """Steps between two updates of the loss beside the progress bar."""
 _RANDOM_STATE: Final = "random_state"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionOptions:
-    """How training is done; but for ``from_run`` the weights do not depend on it."""
-
-    workers: int = 1
-    """Loader threads a rank."""
-    checkpoint_every: int = 0
-    """Training rows between checkpoints; 0 at evaluations only."""
-    keep: int = 2
-    """Latest checkpoints kept, beside the best."""
-    threads: int | None = None
-    """Compute threads a rank; None shares the cores out among the ranks."""
-    from_run: Path | None = None
-    """Start from the best weights of this run."""
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, naming the flag."""
-        for flag, value, least in (
-            ("--workers", self.workers, 0),
-            ("--checkpoint-every", self.checkpoint_every, 0),
-            ("--keep", self.keep, 1),
-            ("--threads", 1 if self.threads is None else self.threads, 1),
-        ):
-            if value < least:
-                raise UsageError(f"{flag} is {value}, expected at least {least}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a run came to."""
-
-    run: Path
-    steps: int
-    rows: int
-    """Training rows seen, over all epochs."""
-    seconds: float
-    """Of this call."""
-    rows_per_second: float
-    """Of this call's steps, evaluations not counted."""
-    peak_memory_bytes: int
-    best: dict[str, Any] | None
-    """The best evaluation."""
-    resumed_from: int | None
-    """Step of the checkpoint that this call continued from."""
-    finished: bool
-    """False where a signal stopped it."""
-    history: list[dict[str, Any]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures of ``--json``."""
-        keys = ("epoch", "step", "auc", "log_loss", "ne", "calibration")
-        return {
-            "run": str(self.run),
-            "steps": self.steps,
-            "rows": self.rows,
-            "rows_per_second": round(self.rows_per_second),
-            "seconds": round(self.seconds, 3),
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "best": {k: self.best[k] for k in keys} if self.best else None,
-            "resumed_from": self.resumed_from,
-            "finished": self.finished,
-        }
-
-    def summary(self) -> str:
-        """The figures for a person."""
-        if not self.finished:
-            return f"{self.run}: stopped at step {self.steps:,}; the same command again continues"
-        best = "no evaluation (the valid split is empty)"
-        if self.best:
-            auc = self.best["auc"]
-            best = (
-                f"best valid AUC {'undefined' if auc is None else format(auc, '.6f')}, "
-                f"log loss {self.best['log_loss']:.6f} at step {self.best['step']:,}"
-            )
-        speed = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second else ""
-        return (
-            f"{self.run}: {self.steps:,} steps, {self.rows:,} rows{speed}, "
-            f"peak memory {format_size(self.peak_memory_bytes)}; {best}"
-        )
-
-
 class Session:
-    """Trains from where the run's latest checkpoint stands."""
+    """Trains from where the run's latest checkpoint stands.
+
+    Making one restores the checkpoint and needs no other rank; `run` needs them all.
+
+    Raises:
+        RunError: the run's checkpoints are damaged or do not fit, or the memory does not suffice.
+        OutputError: the disk has no room for the checkpoints.
+    """
 
     def __init__(
         self,
@@ -139,14 +66,13 @@ class Session:
         options: SessionOptions,
     ) -> None:
         self._config = config
+        self._manifest = manifest
         self._folder = folder
         self._ranks = ranks
         self._peak = peak
         self._options = options
         self._quiet = options.quiet or not ranks.is_writer
-        self._checkpoints = CheckpointFolder(
-            folder.checkpoints, keep=options.keep, warn=lambda text: self._say(f"warning: {text}")
-        )
+        self._checkpoints = CheckpointFolder(folder.checkpoints, keep=options.keep, warn=self._warn)
         self._train_data = self._dataset(data, "train", config.batch_size, shuffle=True)
         self._valid_data = (
             self._dataset(data, "valid", EVALUATION_BATCH, shuffle=False)
@@ -157,16 +83,25 @@ class Session:
         self._warmup_steps = round(config.warmup * self._total_steps)
         self._step = 0
         self._best = BestFigure(config.monitor, config.patience)
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
-        self._loss_rows = 0
-        self._clock = _Clock()
+        self._loss = RunningLoss(ranks)
+        self._clock = Clock()
+        self._saved_at = time.monotonic()
 
         checkpoint = self._checkpoints.load_latest()
+        refuse_what_does_not_fit(
+            config,
+            manifest,
+            ranks,
+            folder.checkpoints,
+            keep=options.keep,
+            resuming=checkpoint is not None,
+        )
         self._set_threads(checkpoint)
         torch.manual_seed(config.seed)
         self._model = build_model(config, manifest).to(ranks.device)
         if options.from_run is not None and checkpoint is None:
-            self._model.load_state_dict(load_run(options.from_run, data).model.state_dict())
+            start = load_run(options.from_run, data).model
+            load_weights(self._model, model_tensors(start), options.from_run)
         self._optimizers = Optimizers(
             self._model, l2_linear=config.l2_linear, l2_embedding=config.l2_embedding
         )
@@ -175,8 +110,6 @@ class Session:
             self._restore(checkpoint)
         self._first_step = self._evaluated_step = self._step
         self._forward: nn.Module = self._model
-        if ranks.world_size > 1:
-            self._forward = distributed(self._model)
 
     def _dataset(self, data: Path, split: str, batch_size: int, *, shuffle: bool) -> CriteoDataset:
         return CriteoDataset(
@@ -199,12 +132,19 @@ class Session:
         torch.set_num_threads(threads)
 
     def run(self) -> TrainResult:
-        """Train until the plan is done, patience is used up, or a signal comes."""
+        """Train until the plan is done, patience is used up, or a signal comes.
+
+        Raises:
+            RunError: the loss or a weight is no longer finite.
+            DataSetError: a shard is missing or damaged.
+            OutputError: the disk is full.
+        """
         start = time.perf_counter()
+        self._join_ranks()
         stopped = False
         total_rows = self._config.epochs * self._train_data.rows
         with (
-            StopSignal() as signal,
+            StopSignal(impatient=self._ranks.world_size == 1) as signal,
             Progress(
                 "train", total_rows, done=self._rows_after(self._step), quiet=self._quiet
             ) as bar,
@@ -222,12 +162,27 @@ class Session:
             rows=rows,
             seconds=time.perf_counter() - start,
             rows_per_second=trained / self._clock.total_seconds if trained else 0.0,
-            peak_memory_bytes=self._peak.peak_bytes,
+            peak_memory_bytes=self._peak_bytes(),
             best=self._best.best,
             resumed_from=self._resumed_from,
             finished=not stopped,
             history=history,
         )
+
+    def _join_ranks(self) -> None:
+        """Begin together: all ranks at one step, the folder as it was then, gradients shared."""
+        steps = [int(step) for (step,) in self._ranks.gather([self._step])]
+        if len(set(steps)) > 1:
+            raise RunError(
+                f"the ranks read different checkpoints of {self._folder.path} (steps {steps}): "
+                "all of them need the same folder"
+            )
+        if self._ranks.is_writer:
+            self._folder.history.cut_after(self._step)
+            if self._step:
+                self._checkpoints.rewind(self._step, self._best.step)
+        if self._ranks.world_size > 1:
+            self._forward = distributed(self._model)
 
     @property
     def _is_done(self) -> bool:
@@ -248,7 +203,7 @@ class Session:
             pin_memory=self._ranks.device.type == "cuda",
         )
         with closing(iter(loader)) as batches:
-            self._clock.start()
+            self._clock.start(loader.wait_seconds)
             for data in batches:
                 self._train_step(data)
                 self._step += 1
@@ -258,16 +213,20 @@ class Session:
                     self._note(bar)
                 ends_epoch = self._step % self._train_data.steps == 0
                 evaluates = ends_epoch or _crosses(before, now, self._config.evaluate_every)
-                stops = self._agree_to_stop(signal)
-                saves = evaluates or stops or _crosses(before, now, self._options.checkpoint_every)
-                if saves:
+                stops, is_time = self._agree(signal)
+                if (
+                    evaluates
+                    or stops
+                    or is_time
+                    or _crosses(before, now, self._options.checkpoint_every)
+                ):
                     self._clock.stop(loader.wait_seconds)
                     self._evaluate_and_save(bar, evaluates=evaluates)
                     self._clock.start(loader.wait_seconds)
-                if stops and not self._is_done:
-                    return True
-                if self._best.exhausted:
+                if self._is_done:
                     return False
+                if stops:
+                    return True
         return False
 
     def _train_step(self, data: Batch) -> None:
@@ -284,17 +243,18 @@ class Session:
         scaled.backward()  # type: ignore[no-untyped-call]
         loss = loss_sum.detach()
         if not math.isfinite(loss.item()):
-            raise RunError(self._diverged(loss.item()))
-        self._loss_sum += loss
-        self._loss_rows += len(label)
+            raise RunError(self._diverged(f"the loss is {loss.item()}", numeric))
+        self._loss.add(loss, len(label))
         self._optimizers.step(self._learning_rate(self._step))
         self._optimizers.zero_grad()
 
-    def _diverged(self, loss: float) -> str:
+    def _diverged(self, what: str, numeric: Tensor) -> str:
         epoch, batch = divmod(self._step, self._train_data.steps)
+        columns = offending_columns(self._config, self._manifest, self._model, numeric)
         return (
-            f"the loss is {loss} at step {self._step + 1:,} (epoch {epoch + 1}, batch "
-            f"{batch + 1:,}): the last checkpoint in {self._folder.checkpoints} is from before; "
+            f"{what} at step {self._step + 1:,} (epoch {epoch + 1}, batch {batch + 1:,}; "
+            f"diverged columns: {', '.join(columns) or 'none alone'}): the last checkpoint in "
+            f"{self._folder.checkpoints} is from before; "
             "start a new run with a smaller --learning-rate"
         )
 
@@ -302,85 +262,89 @@ class Session:
         factor = learning_rate_factor(step, self._total_steps, self._warmup_steps)
         return self._config.learning_rate * factor
 
-    def _agree_to_stop(self, signal: StopSignal) -> bool:
-        """Whether any rank got a signal; with several ranks they agree every few steps."""
+    def _agree(self, signal: StopSignal) -> tuple[bool, ...]:
+        """Whether any rank got a signal, and whether it is time to save.
+
+        Several ranks agree every few steps only.
+        """
         if self._ranks.world_size > 1 and self._step % _AGREE_STEPS:
-            return False
-        return self._ranks.any(signal.received is not None)
+            return False, False
+        minutes = (time.monotonic() - self._saved_at) / 60
+        is_time = 0 < self._options.checkpoint_minutes <= minutes
+        return self._ranks.any(signal.received is not None, is_time)
 
     def _note(self, bar: Progress) -> None:
-        if self._loss_rows:
-            text = f"loss {self._loss_sum.item() / self._loss_rows:.5f}"
-            if self._best.best and self._best.best["auc"] is not None:
-                text += f", best valid AUC {self._best.best['auc']:.5f}"
-            bar.note(text)
+        text = f"loss {self._loss.mean_here():.5f}"
+        if self._best.best and self._best.best["auc"] is not None:
+            text += f", best valid AUC {self._best.best['auc']:.5f}"
+        bar.note(text)
 
     def _evaluate_and_save(self, bar: Progress, *, evaluates: bool) -> None:
-        loss_sum, loss_rows = self._global_loss()
-        best = self._valid_data is None
-        if evaluates and self._valid_data is not None:
-            best = self._evaluate(bar, loss_sum / loss_rows)
-            self._loss_sum.zero_()
-            self._loss_rows = 0
-            loss_sum, loss_rows = 0.0, 0
+        with self._ranks.all_or_none():
+            self._refuse_diverged_weights()
+        best = self._evaluate(bar) if evaluates else False
+        checkpoint = self._checkpoint()
         if self._ranks.is_writer:
-            checkpoint = self._checkpoint(loss_sum, loss_rows)
             self._checkpoints.save(self._step, checkpoint, best=best)
         self._ranks.barrier()
+        self._saved_at = time.monotonic()
 
-    def _evaluate(self, bar: Progress, train_loss: float) -> bool:
+    def _refuse_diverged_weights(self) -> None:
+        """A loss can be finite when the update that it leads to is not."""
+        if not all_finite(self._model):
+            self._step -= 1  # the step that did it
+            nothing = torch.empty(0, len(self._manifest.numeric))
+            raise RunError(self._diverged("a weight is no longer finite", nothing))
+
+    def _evaluate(self, bar: Progress) -> bool:
         """Evaluate on the valid split and add to the history; whether it is the best so far."""
-        assert self._valid_data is not None
-        figures = evaluate(
-            self._model, self._valid_data, self._ranks, workers=self._options.workers, quiet=True
-        )
+        figures: dict[str, Any] = dict.fromkeys(FIGURES)
+        if self._valid_data is not None:
+            figures = evaluate(
+                self._model,
+                self._valid_data,
+                self._ranks,
+                workers=self._options.workers,
+                quiet=True,
+            )
         rows = self._rows_after(self._step)
         seconds, waited = self._clock.take()
-        trained = rows - self._rows_after(max(self._first_step, self._evaluated_step))
+        trained = rows - self._rows_after(self._evaluated_step)
         self._evaluated_step = self._step
         line = {
             "epoch": (self._step - 1) // self._train_data.steps + 1,
             "step": self._step,
             "rows": rows,
-            "train_loss": train_loss,
+            "train_loss": self._loss.take_mean(),
             "learning_rate": self._learning_rate(self._step - 1),
-            **{k: figures[k] for k in ("auc", "log_loss", "ne", "calibration")},
+            **{key: figures[key] for key in FIGURES},
             "rows_per_second": round(trained / seconds),
             "waited_for_data": round(waited / seconds, 4),
-            "peak_memory_bytes": self._peak.peak_bytes,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         best = self._best.update(line)
         if self._ranks.is_writer:
             self._folder.history.append(line)
-            auc = "undefined" if line["auc"] is None else f"{line['auc']:.6f}"
+            valid = figures_text(line) if self._valid_data is not None else "split is empty"
             bar.write(
-                f"epoch {line['epoch']}, step {line['step']:,}: train loss {train_loss:.6f}, "
-                f"valid AUC {auc}, log loss {line['log_loss']:.6f}, "
-                f"calibration {line['calibration']:.4f}, {line['rows_per_second']:,} rows/s"
-                + (" (best)" if best else "")
+                f"epoch {line['epoch']}, step {line['step']:,}: "
+                f"train loss {line['train_loss']:.6f}, valid {valid}, "
+                f"{line['rows_per_second']:,} rows/s" + (" (best)" if best else "")
             )
         return best
 
-    def _global_loss(self) -> tuple[float, int]:
-        """Sum and rows of the training loss since the last evaluation, over all ranks."""
-        if self._ranks.world_size == 1:
-            return self._loss_sum.item(), self._loss_rows
-        both = torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._loss_rows)])
-        dist.all_reduce(both)
-        return both[0].item(), int(both[1].item())
+    def _peak_bytes(self) -> int:
+        """The ranks' peaks added up."""
+        return sum(int(peak) for (peak,) in self._ranks.gather([self._peak.peak_bytes]))
 
-    def _checkpoint(self, loss_sum: float, loss_rows: int) -> Checkpoint:
-        tensors: dict[str, Tensor] = {
-            MODEL_PREFIX + name: tensor for name, tensor in self._model.state_dict().items()
-        }
-        tensors |= self._optimizers.state_tensors()
+    def _checkpoint(self) -> Checkpoint:
+        tensors = model_tensors(self._model) | self._optimizers.state_tensors()
         tensors[_RANDOM_STATE] = torch.get_rng_state()
         state = {
             "step": self._step,
             "total_steps": self._total_steps,
             "threads": torch.get_num_threads(),
-            "loss_sum": loss_sum,
-            "loss_rows": loss_rows,
+            "loss": self._loss.state(),
             "best": self._best.state_dict(),
             "data": self._train_data.state_dict(),
         }
@@ -388,23 +352,25 @@ class Session:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state, tensors = checkpoint.state, checkpoint.tensors
-        self._train_data.load_state_dict(state["data"])
-        self._model.load_state_dict(
-            {
-                name.removeprefix(MODEL_PREFIX): tensor
-                for name, tensor in tensors.items()
-                if name.startswith(MODEL_PREFIX)
-            }
-        )
-        self._optimizers.load_state_tensors(tensors)
-        torch.set_rng_state(tensors[_RANDOM_STATE])
-        self._best.load_state_dict(state["best"])
-        self._step = self._resumed_from = state["step"]
-        # The sum is over all ranks: one of them carries it on.
-        if self._ranks.is_writer:
-            self._loss_sum.fill_(state["loss_sum"])
-            self._loss_rows = state["loss_rows"]
-            self._folder.history.cut_after(self._step)
+        try:
+            self._step = self._resumed_from = int(state["step"])
+            load_weights(self._model, tensors, self._checkpoints.path(self._step))
+            # The tensors are mapped from a file that is deleted before long.
+            own = {n: t.clone() for n, t in tensors.items() if n.startswith(OPTIMIZER_PREFIX)}
+            self._optimizers.load_state_tensors(own)
+            torch.set_rng_state(tensors[_RANDOM_STATE].clone())
+            self._train_data.load_state_dict(state["data"])
+            self._loss.load_state(state["loss"])
+            self._best.load_state_dict(state["best"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"the checkpoint of step {state.get('step')} in {self._checkpoints.folder} does "
+                f"not fit this run ({error}): start a new run"
+            ) from None
+        best_step = self._best.step
+        if best_step is not None and not self._checkpoints.path(best_step).exists():
+            # A later and better one had taken its place, and was damaged.
+            self._best.best = None
         self._say(
             f"continuing at step {self._step:,} of {self._total_steps:,}"
             if not self._is_done
@@ -415,31 +381,9 @@ class Session:
         if not self._quiet:
             sys.stderr.write(line + "\n")
 
-
-class _Clock:
-    """Time spent in training steps, and in waiting for data among it."""
-
-    def __init__(self) -> None:
-        self.total_seconds = 0.0
-        self._seconds = self._waited = 0.0
-        self._started = self._waited_before = 0.0
-
-    def start(self, waited: float = 0.0) -> None:
-        """Go on; ``waited`` is the loader's waiting time until now."""
-        self._started, self._waited_before = time.perf_counter(), waited
-
-    def stop(self, waited: float) -> None:
-        """Pause."""
-        seconds = time.perf_counter() - self._started
-        self.total_seconds += seconds
-        self._seconds += seconds
-        self._waited += waited - self._waited_before
-
-    def take(self) -> tuple[float, float]:
-        """Seconds and waiting seconds since the last call."""
-        taken = self._seconds, self._waited
-        self._seconds = self._waited = 0.0
-        return taken
+    def _warn(self, text: str) -> None:
+        if self._ranks.is_writer:
+            sys.stderr.write(f"warning: {text}\n")
 
 
 def _crosses(before: int, now: int, every: int) -> bool:

@@ -1,19 +1,28 @@
 """When to stop a run: a signal, or figures that no longer get better."""
 
+import os
 import signal
 import threading
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from criteo_stream.config import MONITORS
 
+_ADVICE: Final = b"\nstopping after this step, with a checkpoint; Ctrl-C again ends at once\n"
+
 
 class StopSignal:
-    """Within its block, SIGTERM and Ctrl-C set a flag instead of ending the process."""
+    """Within its block, SIGTERM and Ctrl-C set a flag instead of ending the process.
 
-    def __init__(self) -> None:
+    Args:
+        impatient: a second Ctrl-C ends the process at once. Not under torchrun: it forwards the
+            signal, so that one Ctrl-C may arrive twice.
+    """
+
+    def __init__(self, *, impatient: bool) -> None:
         self.received: signal.Signals | None = None
+        self._impatient = impatient
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -33,7 +42,12 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        interrupted = number == signal.SIGINT and self._impatient
+        if interrupted and self.received is not None:
+            raise KeyboardInterrupt
         self.received = signal.Signals(number)
+        if interrupted:
+            os.write(2, _ADVICE)  # a stream may be in the middle of a write of its own
 
 
 @dataclass
@@ -66,6 +80,11 @@ class BestFigure:
         self.best = evaluation if better else self.best
         self.waited = 0 if better else self.waited + 1
         return better
+
+    @property
+    def step(self) -> int | None:
+        """Step of the best evaluation."""
+        return None if self.best is None else int(self.best["step"])
 
     @property
     def exhausted(self) -> bool:

@@ -10,15 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import SessionOptions, TrainConfig
 from criteo_stream.distributed import process_group
 from criteo_stream.errors import DataSetError
 from criteo_stream.evaluation import evaluate_run
 from criteo_stream.manifest import Manifest
 from criteo_stream.memory import PeakMemory
 from criteo_stream.predict import predict_run
+from criteo_stream.result import TrainResult
 from criteo_stream.run import RunFolder
-from criteo_stream.session import Session, SessionOptions, TrainResult
+from criteo_stream.session import Session
 
 
 class Trainer:
@@ -29,7 +30,8 @@ class Trainer:
         run: folder of the run; an interrupted run of the same options is continued.
         config: the options that decide the weights.
         workers: loader threads a rank; 0 loads inline.
-        checkpoint_every: training rows between checkpoints; 0 at evaluations only.
+        checkpoint_every: training rows between checkpoints; evaluations always end in one.
+        checkpoint_minutes: minutes between checkpoints; 0 goes by rows and evaluations only.
         keep: latest checkpoints kept, beside the best.
         threads: compute threads a rank; default the cores shared out among the ranks.
         from_run: start from the best weights of this run.
@@ -44,6 +46,7 @@ class Trainer:
         *,
         workers: int = 1,
         checkpoint_every: int = 0,
+        checkpoint_minutes: float = 10.0,
         keep: int = 2,
         threads: int | None = None,
         from_run: Path | str | None = None,
@@ -55,40 +58,41 @@ class Trainer:
         self._options = SessionOptions(
             workers=workers,
             checkpoint_every=checkpoint_every,
+            checkpoint_minutes=checkpoint_minutes,
             keep=keep,
             threads=threads,
             from_run=Path(from_run) if from_run is not None else None,
             quiet=quiet,
         )
-        self.is_writer = True
 
     def fit(self) -> TrainResult:
         """Train until the planned steps are done, or a signal or early stopping ends it.
 
         Raises:
-            RunError: the run was begun with other options, its checkpoints are damaged, or the
-                loss is no longer finite.
+            RunError: the run was begun with other options, its checkpoints are damaged, its
+                tables do not fit the memory, or the loss is no longer finite.
             DataSetError: the data set is incomplete, damaged, or has labels of one kind only.
+            OutputError: the disk is full.
+            OtherRankError: another rank raised one of these, or ended.
         """
-        manifest = Manifest.read(self.data)
-        _refuse_one_label(self.data, manifest)
         with ExitStack() as stack:
             peak = stack.enter_context(PeakMemory())
             ranks = stack.enter_context(process_group())
-            self.is_writer = ranks.is_writer
-            if ranks.is_writer:
-                stack.enter_context(self.folder.locked())
-                self.folder.begin(self.config, self.data, manifest)
-            ranks.barrier()
-            return Session(
-                self.config, self.data, manifest, self.folder, ranks, peak, self._options
-            ).run()
+            with ranks.all_or_none():
+                manifest = Manifest.read(self.data)
+                _refuse_one_label(self.data, manifest)
+                if ranks.is_writer:
+                    stack.enter_context(self.folder.locked())
+                    self.folder.begin(self.config, self.data, manifest, self._options.from_run)
+            with ranks.all_or_none():
+                session = Session(
+                    self.config, self.data, manifest, self.folder, ranks, peak, self._options
+                )
+            return session.run()
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> dict[str, Any]:
-        """Figures of the best weights on a split."""
-        figures = evaluate_run(self.folder.path, split, data=data, quiet=self._options.quiet)
-        assert figures is not None, "only a rank without the writer's task gets no figures"
-        return figures
+        """Figures of the best weights on a split, on every rank; see `evaluate_run`."""
+        return evaluate_run(self.folder.path, split, data=data, quiet=self._options.quiet)
 
     def predict(
         self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from criteo_stream.checkpoint import Checkpoint, CheckpointFolder, read_checkpoint
+from criteo_stream.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    _state_crc32,
+    describe_checkpoint,
+    read_checkpoint,
+)
 from criteo_stream.errors import OutputError, RunError
+from criteo_stream.storage import file_crc32
+from criteo_stream.tensorfile import write_tensors
 
 
 def example(step: int) -> Checkpoint:
@@ -46,6 +55,71 @@ def test_the_same_step_can_be_saved_again(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 5)
     checkpoints.save(5, Checkpoint({"w": torch.ones(1)}, {"step": 5, "again": True}), best=True)
     assert checkpoints.load_best().state["again"]
+
+
+def test_it_can_be_described_without_reading_it(tmp_path: Path) -> None:
+    saved(tmp_path, 7)
+    state, tensors = describe_checkpoint(tmp_path / "step-0000000007")
+    assert state == example(7).state
+    assert tensors == {"w": ((3, 2), 24), "n": ((), 8), "e": ((0,), 0)}
+
+
+def test_every_dtype_comes_back_by_the_format_s_own_library(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    tensors = {
+        str(dtype): torch.randint(0, 2, (3, 5), generator=random).to(dtype)
+        for dtype in (
+            torch.uint8, torch.float64, torch.bool, torch.float16, torch.int64, torch.bfloat16,
+            torch.int8, torch.int32, torch.float32, torch.int16,
+        )
+    }  # fmt: skip
+    tensors["not contiguous"] = torch.arange(12.0).view(3, 4).T
+    tensors["empty"] = torch.empty(0, 3)
+    crc = write_tensors(tmp_path / "x.safetensors", tensors)
+    assert crc == file_crc32(tmp_path / "x.safetensors")
+    loaded = load_file(tmp_path / "x.safetensors")
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[n], t) and loaded[n].dtype == t.dtype for n, t in tensors.items())
+
+
+def test_rewinding_mends_what_a_crash_left(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1, 2, 3, best=2, keep=3)
+    (tmp_path / ".step-0000000004.partial").mkdir()
+    (tmp_path / ".step-0000000001.dropped").mkdir()
+    damage_missing(tmp_path / "step-0000000003")
+    (tmp_path / "best").unlink()
+    (tmp_path / "best").symlink_to("step-0000000001")
+    checkpoints.rewind(2, 2)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "step-0000000001", "step-0000000002", "last", "best",
+    }  # fmt: skip
+    assert os.readlink(tmp_path / "last") == "step-0000000002"
+    assert checkpoints.load_best().state["step"] == 2
+    checkpoints.rewind(2, None)
+    assert not (tmp_path / "best").is_symlink()
+
+
+def test_links_that_look_like_checkpoints_are_not_followed(tmp_path: Path) -> None:
+    saved(tmp_path / "elsewhere", 9)
+    checkpoints = saved(tmp_path / "run", 1)
+    (tmp_path / "run" / "step-0000000009").symlink_to(tmp_path / "elsewhere" / "step-0000000009")
+    loaded = checkpoints.load_latest()
+    assert loaded is not None
+    assert loaded.state["step"] == 1
+    checkpoints.save(2, example(2), best=True)
+    assert (tmp_path / "elsewhere" / "step-0000000009" / "state.json").exists()
+
+
+def test_a_pointer_to_a_missing_checkpoint_is_no_matter(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    (tmp_path / "last").unlink()
+    (tmp_path / "last").symlink_to("step-0000000005")
+    loaded = checkpoints.load_latest()
+    assert loaded is not None
+    assert loaded.state["step"] == 1
+    (tmp_path / "best").symlink_to("step-0000000005")
+    with pytest.raises(RunError, match=r"step-0000000005 is incomplete: state.json is missing"):
+        checkpoints.load_best()
 
 
 def damage_truncated(path: Path) -> None:
@@ -100,9 +174,13 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     state = tmp_path / "step-0000000001" / "state.json"
     raw = json.loads(state.read_text())
-    state.write_text(json.dumps(raw | {"version": 99}))
+    del raw["state_crc32"]
+    newer = raw | {"version": 99}
+    state.write_text(json.dumps(newer | {"state_crc32": _state_crc32(newer)}))
     with pytest.raises(RunError, match="checkpoint version 99"):
         read_checkpoint(state.parent)
+    with pytest.raises(RunError, match="checkpoint version 99"):
+        CheckpointFolder(tmp_path).load_latest()  # no reason to fall back to an older one
 
 
 def test_a_best_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
@@ -120,7 +198,7 @@ def test_a_save_that_fails_leaves_the_previous_whole(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("criteo_stream.checkpoint.save_file", full)
+    monkeypatch.setattr("criteo_stream.checkpoint.write_tensors", full)
     with pytest.raises(OutputError, match="disk is full"):
         checkpoints.save(2, example(2), best=True)
     assert [p.name for p in tmp_path.iterdir() if not p.is_symlink()] == ["step-0000000001"]

@@ -1,0 +1,432 @@
+"""Training under faults: processes killed for real, files damaged for real."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from criteo_stream.checkpoint import CheckpointFolder
+from criteo_stream.errors import DataSetError, OutputError
+from criteo_stream.manifest import MANIFEST_NAME
+from tests.processes import Plan, Running, start, wait_for
+from tests.training import Outcome, as_flags, figures, fit, outcome, tiny_set
+
+PLAN: dict[str, Any] = {
+    "epochs": 2,
+    "evaluate_every": 1500,
+    "checkpoint_every": 500,
+    "patience": 50,
+}
+ROWS = 2900
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_set(tmp_path_factory.mktemp("data") / "set", train=(1700, 1200))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Outcome]:
+    """The outcome of a run on some number of ranks that nothing happened to."""
+    found: dict[int, Outcome] = {}
+
+    def run(ranks: int) -> Outcome:
+        if ranks not in found:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            running = train(data, folder, ranks=ranks)
+            assert running.wait() == [0] * ranks, running.text()
+            found[ranks] = outcome(folder / "run")
+        return found[ranks]
+
+    return run
+
+
+def train(
+    data: Path, folder: Path, *, ranks: int = 1, workers: int = 1, plan: Plan | None = None
+) -> Running:
+    flags = as_flags(**PLAN, workers=workers)
+    command = ["train", str(data), "--run", str(folder / "run"), *flags]
+    return start(command, folder, ranks=ranks, plan=plan)
+
+
+def kill_and_continue(
+    data: Path, folder: Path, *, ranks: int, workers: int, kills: int, seed: int
+) -> int:
+    """SIGKILL a rank at random moments, again and again, then let the run finish.
+
+    Returns:
+        How many of the kills hit it while it ran.
+    """
+    moments = random.Random(seed)
+    history = folder / "run" / "history.jsonl"
+    hit = 0
+    for _ in range(kills):
+        running = train(data, folder, ranks=ranks, workers=workers)
+        rank = moments.randrange(ranks)
+        # From the first moment on, and further into the run as it proceeds.
+        progress = CheckpointFolder(folder / "run" / "checkpoints").steps()
+        running.processes[rank].join(moments.uniform(0.05, 1.2))
+        wait = moments.random() < 0.7
+        if wait:
+            _wait_for_progress(running, folder, len(progress) and progress[-1].name)
+            running.processes[rank].join(moments.uniform(0.0, 0.3))
+        running.kill(rank)
+        codes = running.wait(60)
+        assert codes[rank] in (-signal.SIGKILL, 0)
+        hit += codes[rank] == -signal.SIGKILL
+        if codes[rank]:
+            assert all(code != 0 for code in codes), f"a rank ended well alone: {codes}"
+    running = train(data, folder, ranks=ranks, workers=workers)
+    assert running.wait() == [0] * ranks, running.text()
+    assert history.exists()
+    return hit
+
+
+def _wait_for_progress(running: Running, folder: Path, name: object) -> None:
+    """Until there is a newer checkpoint than at the start, or the run is over."""
+    checkpoints = CheckpointFolder(folder / "run" / "checkpoints")
+
+    def is_newer() -> bool:
+        try:
+            steps = checkpoints.steps()
+        except FileNotFoundError:  # dropped while we looked
+            return True
+        return bool(steps and steps[-1].name != name) or not running.processes[0].is_alive()
+
+    wait_for(is_newer, 60)
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 1), (2, 1)])
+def test_killed_at_random_moments(
+    data: Path,
+    undisturbed: Callable[[int], Outcome],
+    tmp_path: Path,
+    ranks: int,
+    workers: int,
+) -> None:
+    hit = kill_and_continue(
+        data, tmp_path, ranks=ranks, workers=workers, kills=5, seed=10 * ranks + workers
+    )
+    assert hit >= 3, "the kills came too late to mean anything"
+    assert outcome(tmp_path / "run") == undisturbed(ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 1), (2, 0), (2, 1)])
+def test_killed_at_many_random_moments(
+    data: Path,
+    undisturbed: Callable[[int], Outcome],
+    tmp_path: Path,
+    ranks: int,
+    workers: int,
+    seed: int,
+) -> None:
+    hit = kill_and_continue(
+        data, tmp_path, ranks=ranks, workers=workers, kills=10, seed=1000 * seed + 10 * ranks
+    )
+    assert hit >= 3
+    assert outcome(tmp_path / "run") == undisturbed(ranks)
+
+
+CHECKPOINT = "criteo_stream.checkpoint:"
+MOMENTS = [
+    Plan(target=CHECKPOINT + "write_tensors", call=3, when="before"),
+    Plan(target=CHECKPOINT + "write_tensors", call=3, when="after"),
+    Plan(target=CHECKPOINT + "_write", call=3, when="after"),
+    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=1),
+    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=3),
+    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=4),  # ``best`` of the first evaluation
+    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=4, when="after"),
+    Plan(target=CHECKPOINT + "CheckpointFolder._drop_old", call=4),
+    Plan(target=CHECKPOINT + "shutil.rmtree", call=5),
+    Plan(target="criteo_stream.history:History.append", call=1),
+    Plan(target="criteo_stream.history:History.append", call=2, when="after"),
+    Plan(target="criteo_stream.session:evaluate", call=2, when="after"),
+    Plan(target="criteo_stream.run:write_bytes", call=1),
+    Plan(target="criteo_stream.run:write_bytes", call=1, when="after"),
+]
+
+
+@pytest.mark.parametrize("plan", MOMENTS, ids=lambda p: f"{p.when} {p.target} {p.call}")
+def test_killed_at_the_worst_moments(
+    data: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path, plan: Plan
+) -> None:
+    killed = train(data, tmp_path, plan=plan)
+    assert killed.wait() == [-signal.SIGKILL], killed.text()
+    continued = train(data, tmp_path)
+    assert continued.wait() == [0], continued.text()
+    assert outcome(tmp_path / "run") == undisturbed(1)
+    left = {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert not [name for name in left if name.startswith(".")], "nothing unfinished stays"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_signal_saves_and_ends_well(
+    data: Path,
+    undisturbed: Callable[[int], Outcome],
+    tmp_path: Path,
+    name: str,
+    ranks: int,
+) -> None:
+    """Only the last rank gets it: all agree on the step."""
+    plan = Plan(
+        target="criteo_stream.session:Session._train_step", call=50, act=name, rank=ranks - 1
+    )
+    stopped = train(data, tmp_path, ranks=ranks, plan=plan)
+    assert stopped.wait() == [0] * ranks, stopped.text()
+    assert "the same command again continues" in stopped.text(0)
+    latest = CheckpointFolder(tmp_path / "run" / "checkpoints").load_latest()
+    assert latest is not None
+    assert 50 <= latest.state["step"] < 50 + 8, "at the step, or where the ranks next agree"
+    continued = train(data, tmp_path, ranks=ranks)
+    assert continued.wait() == [0] * ranks, continued.text()
+    assert outcome(tmp_path / "run") == undisturbed(ranks)
+
+
+def test_killed_while_a_slow_save_follows_a_signal(
+    data: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path
+) -> None:
+    """What torchrun does to a save that takes longer than its patience."""
+    mark = tmp_path / "saving"
+    plan = Plan(target=CHECKPOINT + "write_tensors", call=3, act="slow")
+    flags = as_flags(**PLAN, workers=1)
+    command = ["train", str(data), "--run", str(tmp_path / "run"), *flags]
+    running = start(command, tmp_path, plan=plan, env={"SLOW_MARK": str(mark)})
+    wait_for(mark.exists)
+    before = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()
+    running.send(signal.SIGTERM)
+    running.kill()
+    running.wait()
+    latest = CheckpointFolder(tmp_path / "run" / "checkpoints").load_latest()
+    assert latest is not None
+    assert before[-1].name.endswith(str(latest.state["step"]))
+    assert train(data, tmp_path).wait() == [0]
+    assert outcome(tmp_path / "run") == undisturbed(1)
+
+
+def test_a_rank_that_is_killed_takes_the_other_down(data: Path, tmp_path: Path) -> None:
+    plan = Plan(target="criteo_stream.session:Session._train_step", call=40, rank=1)
+    running = train(data, tmp_path, ranks=2, plan=plan)
+    assert running.wait(30) == [1, -signal.SIGKILL]
+    text = running.text(0)
+    assert "rank 0 lost another rank" in text
+    assert "the same command again continues from the last checkpoint" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("call", [1, 40])
+def test_a_rank_that_raises_ends_all_with_its_message(
+    data: Path, tmp_path: Path, call: int
+) -> None:
+    target = "criteo_stream.session:Session._train_step"
+    running = train(
+        data, tmp_path, ranks=2, plan=Plan(target=target, call=call, act="raise", rank=1)
+    )
+    assert running.wait(30) == [1, 1]
+    assert running.text(1) == "error: part-00007.parquet is damaged: restore it\n"
+    assert "Traceback" not in running.text(0)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_cannot_begin_is_heard_once(data: Path, tmp_path: Path, rank: int) -> None:
+    target = "criteo_stream.trainer:Session.__init__"
+    running = train(data, tmp_path, ranks=2, plan=Plan(target=target, act="raise", rank=rank))
+    assert running.wait(30) == [1, 1]
+    assert running.text(rank) == "error: part-00007.parquet is damaged: restore it\n"
+    assert running.text(1 - rank) == ""
+
+
+def test_a_user_s_error_is_told_once(data: Path, tmp_path: Path) -> None:
+    missing = train(tmp_path / "none", tmp_path / "a", ranks=2)
+    assert missing.wait(30) == [1, 1]
+    assert missing.text(0).startswith("error: ")
+    assert missing.text(0).count("\n") == 1
+    assert missing.text(1) == ""
+    (tmp_path / "b" / "run").mkdir(parents=True)
+    (tmp_path / "b" / "run" / "mine.txt").touch()
+    foreign = train(data, tmp_path / "b", ranks=2)
+    assert foreign.wait(30) == [1, 1]
+    assert "is not a run (found mine.txt)" in foreign.text(0)
+    assert foreign.text(1) == ""
+
+
+@pytest.fixture
+def copy(data: Path, tmp_path: Path) -> Path:
+    shutil.copytree(data, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def truncated(data: Path) -> str:
+    shard = data / "train" / "part-00001.parquet"
+    os.truncate(shard, shard.stat().st_size - 10)
+    return "part-00001.parquet is damaged"
+
+
+def flipped(data: Path) -> str:
+    shard = data / "train" / "part-00001.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    return "part-00001.parquet is damaged: checksum"
+
+
+def missing(data: Path) -> str:
+    (data / "train" / "part-00001.parquet").unlink()
+    return "part-00001.parquet is missing"
+
+
+def edited(data: Path) -> str:
+    manifest = data / MANIFEST_NAME
+    raw = json.loads(manifest.read_text())
+    raw["categorical"][3]["ids"] -= 500  # its ids would fall into the next column's
+    manifest.write_text(json.dumps(raw))
+    return f"{MANIFEST_NAME} is damaged or edited"
+
+
+def outside(data: Path) -> str:
+    manifest = data / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().replace("train/part-00001", "../secret/part-00001"))
+    return f"{MANIFEST_NAME} is damaged or edited"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", [truncated, flipped, missing, edited, outside])
+def test_damaged_data_are_named_before_they_spoil_weights(
+    copy: Path, tmp_path: Path, damage: Callable[[Path], str], workers: int
+) -> None:
+    message = damage(copy)
+    with pytest.raises(DataSetError, match=message):
+        fit(copy, tmp_path / "run", workers=workers, checkpoint_every=32)
+    steps = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()
+    assert len(steps) <= 2
+
+
+def test_a_run_continues_when_its_damaged_shard_is_restored(
+    data: Path, copy: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path
+) -> None:
+    flipped(copy)
+    with pytest.raises(DataSetError):
+        fit(copy, tmp_path / "run", **PLAN)
+    shutil.copytree(data, copy, dirs_exist_ok=True)
+    fit(copy, tmp_path / "run", **PLAN)
+    assert outcome(tmp_path / "run") == undisturbed(1)
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json"])
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
+def test_a_damaged_newest_checkpoint_costs_only_the_way_from_the_one_before(
+    data: Path,
+    undisturbed: Callable[[int], Outcome],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    file: str,
+    how: str,
+) -> None:
+    stopped = train(
+        data,
+        tmp_path,
+        plan=Plan(target="criteo_stream.session:Session._train_step", call=60),
+    )
+    assert stopped.wait() == [-signal.SIGKILL]
+    newest = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()[-1]
+    path = newest / file
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        os.truncate(path, path.stat().st_size // 2)
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    continued = train(data, tmp_path)
+    assert continued.wait() == [0], continued.text()
+    text = continued.text()
+    assert "warning: " in text
+    assert newest.name in text
+    assert "falling back" in text
+    assert outcome(tmp_path / "run") == undisturbed(1)
+
+
+def test_a_crafted_checkpoint_does_not_run_code(data: Path, tmp_path: Path) -> None:
+    """Tensors that are a pickle are refused by the format, whatever their checksum."""
+    import pickle
+    import zlib
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {tmp_path}/pwned",)
+
+    killed = train(
+        data, tmp_path, plan=Plan(target="criteo_stream.session:Session._train_step", call=60)
+    )
+    assert killed.wait() == [-signal.SIGKILL]
+    for folder in CheckpointFolder(tmp_path / "run" / "checkpoints").steps():
+        content = pickle.dumps(Evil())
+        (folder / "tensors.safetensors").write_bytes(content)
+        raw = json.loads((folder / "state.json").read_text())
+        raw["tensors_crc32"] = f"{zlib.crc32(content):08x}"
+        del raw["state_crc32"]
+        raw["state_crc32"] = f"{zlib.crc32(json.dumps(raw, sort_keys=True).encode()):08x}"
+        (folder / "state.json").write_text(json.dumps(raw))
+    refused = train(data, tmp_path)
+    assert refused.wait() == [1]
+    assert "every checkpoint in" in refused.text()
+    assert "Traceback" not in refused.text()
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MB, where this user may make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to mount a file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    data: Path, undisturbed: Callable[[int], Outcome], small_disk: Path, tmp_path: Path
+) -> None:
+    import criteo_stream.resources
+
+    with pytest.raises(OutputError, match="of disk are free"):
+        fit(data, small_disk / "run", **PLAN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(criteo_stream.resources, "_refuse_full_disk", lambda *_: None)
+        with pytest.raises(OutputError, match=r"disk is full while writing .*step-\d+"):
+            fit(data, small_disk / "run", **PLAN)
+    latest = CheckpointFolder(small_disk / "run" / "checkpoints").load_latest()
+    assert latest is not None
+    assert latest.state["step"] > 0
+    assert not list((small_disk / "run" / "checkpoints").glob(".step-*")), "the half is gone"
+    shutil.copytree(small_disk / "run", tmp_path / "run", symlinks=True)
+    fit(data, tmp_path / "run", **PLAN)
+    assert outcome(tmp_path / "run") == undisturbed(1)
+
+
+def test_a_full_disk_at_the_history_is_told(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, line: Any) -> None:
+        from criteo_stream.storage import full_disk_explained
+
+        with full_disk_explained(self._path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("criteo_stream.history.History.append", full)
+    with pytest.raises(OutputError, match=r"disk is full while writing .*history.jsonl"):
+        fit(data, tmp_path / "run")
+    assert figures(tmp_path / "run") == []
