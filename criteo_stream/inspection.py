@@ -54,7 +54,7 @@ def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
         "layout": layout.name,
         "labelled": layout.labelled,
         "bytes": path.stat().st_size,
-        "rows_estimated": estimate([source]).rows,
+        "rows_estimated": estimate([source], 1).rows,
         "sample": {"lines": len(sample), "malformed": bad},
     }
     fields = [line.decode(errors="backslashreplace").split("\t") for line in sample[:5]]

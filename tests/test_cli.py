@@ -1,0 +1,249 @@
+"""The command line as a user meets it: real processes, their output and exit codes."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from criteo_stream import Trainer
+from criteo_stream.loading import load_run
+from criteo_stream.manifest import MANIFEST_NAME
+from criteo_stream.predict import Scorer
+from criteo_stream.prepare.fitting import load_encoder
+from tests.raw_lines import parse, raw_lines, with_field, write_raw
+
+REAL_DATA = Path(os.environ.get("CRITEO_STREAM_REAL_DATA", "../shared/data"))
+COMMANDS = ("preprocess", "train", "evaluate", "predict", "inspect", "demo")
+
+
+def run(*arguments: str | Path, module: bool = False) -> subprocess.CompletedProcess[str]:
+    program = [str(Path(sys.executable).parent / "criteo-stream")]
+    if module:
+        program = [sys.executable, "-m", "criteo_stream"]
+    return subprocess.run(
+        [*program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        timeout=120,
+    )
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(figures, dict)
+    return figures
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """One sentence on stderr beside progress, with the words and no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    for word in words:
+        assert word in errors[0]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_raw(tmp_path_factory.mktemp("raw") / "train.txt", raw_lines(3000))
+
+
+@pytest.fixture(scope="module")
+def data(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sets") / "data"
+    figures = last_json(run("preprocess", raw, "--out", out, "--min-count", 3, "--json"))
+    assert figures["rows"]["read"] == 3000
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    figures = last_json(run("train", data, "--run", folder, "--batch-size", 256, "--json"))
+    assert figures["finished"]
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_of_defaults_and_loads_neither_torch_nor_polars(command: str) -> None:
+    code = (
+        "import sys\n"
+        "from criteo_stream.cli import main\n"
+        "try:\n"
+        f"    main(['{command}', '--help'])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "assert not {'torch', 'polars', 'numpy', 'pyarrow'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--json" in done.stdout
+    assert command in done.stdout
+    if command not in ("inspect", "evaluate"):
+        assert "[default: " in done.stdout
+
+
+def test_version_and_module() -> None:
+    assert run("--version").stdout == run("--version", module=True).stdout
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    prepared = last_json(run("preprocess", raw, "--out", data, "--min-count", 3, "--json"))
+    keys = {"rows", "seconds", "rows_per_second", "peak_memory_bytes", "stages", "resumed"}
+    assert keys <= prepared.keys()
+    assert prepared["rows"].keys() == {"train", "valid", "test", "rejected", "read"}
+    again = last_json(run("train", data, "--run", trained, "--batch-size", 256, "--json"))
+    keys = {"steps", "rows", "rows_per_second", "seconds", "peak_memory_bytes", "best"}
+    assert keys | {"resumed_from"} <= again.keys()
+    figures = {"auc", "log_loss", "ne", "calibration"}
+    assert again["best"].keys() == {"epoch", "step"} | figures
+    evaluated = last_json(run("evaluate", trained, "--split", "valid", "--json"))
+    assert figures | {"rows", "positives"} <= evaluated.keys()
+    assert evaluated["auc"] == again["best"]["auc"]
+    out = tmp_path / "p.parquet"
+    predicted = last_json(run("predict", trained, raw, "--out", out, "--json"))
+    assert {"rows", "rows_per_second"} <= predicted.keys()
+    for path, kind in ((raw, "raw"), (data, "data"), (trained, "run")):
+        assert last_json(run("inspect", path, "--json"))["kind"] == kind
+
+
+def test_predictions_are_the_model_s_in_input_order(
+    raw: Path, trained: Path, tmp_path: Path
+) -> None:
+    lines = [*raw_lines(40, seed=5), with_field(20, b"ffffffff")]
+    labelled = write_raw(tmp_path / "more.txt", lines)
+    bare = write_raw(tmp_path / "bare.txt", [line.split(b"\t", 1)[1] for line in lines])
+    last_json(run("predict", trained, labelled, "--out", tmp_path / "a.parquet", "--json"))
+    last_json(run("predict", trained, bare, "--out", tmp_path / "b.csv", "--json"))
+    first, second = pl.read_parquet(tmp_path / "a.parquet"), pl.read_csv(tmp_path / "b.csv")
+    assert first.columns == ["row", "probability", "label"]
+    assert first.dtypes == [pl.Int64, pl.Float32, pl.UInt8]
+    assert second.columns == ["row", "probability"]
+    assert first["row"].to_list() == second["row"].to_list() == list(range(41))
+    assert first["label"].to_list() == [int(line[:1]) for line in lines]
+
+    loaded = load_run(trained)
+    scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
+    frame = parse(b"".join(line + b"\n" for line in lines)).frame
+    expected = scorer.probabilities(*scorer.inputs(frame))
+    assert first["probability"].to_list() == expected.tolist()
+    assert second["probability"].to_list() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert scorer.inputs(frame)[1][40, 6] == 0  # C7 was never seen: OOV
+
+
+def test_inspect_verify_names_a_damaged_file(raw: Path, tmp_path: Path) -> None:
+    last_json(run("preprocess", raw, "--out", tmp_path / "data", "--json"))
+    assert run("inspect", tmp_path / "data", "--verify").returncode == 0
+    shard = next((tmp_path / "data" / "train").iterdir())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert_refused(run("inspect", tmp_path / "data", "--verify"), 1, shard.name, "damaged")
+    assert_refused(run("train", tmp_path / "data", "--run", tmp_path / "run"), 1, shard.name)
+
+
+def test_demo_end_to_end(tmp_path: Path) -> None:
+    figures = last_json(run("demo", "--out", tmp_path / "demo", "--rows", "20k", "--json"))
+    assert figures["test"]["auc"] < figures["best_possible"]["auc"]
+    assert Path(figures["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert figures["rows_per_second"].keys() == {
+        "synthesise", "preprocess", "train", "evaluate", "predict",
+    }  # fmt: skip
+    assert_refused(run("demo", "--out", tmp_path / "demo", "--rows", "20k"), 1, "--force")
+    assert_refused(run("demo", "--out", tmp_path, "--rows", "20k"), 1, "not empty")
+    assert_refused(run("demo", "--out", tmp_path / "x", "--rows", "many"), 2, "many")
+
+
+def test_wrong_input_is_one_clear_sentence(raw: Path, tmp_path: Path) -> None:
+    def preprocess(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return run("preprocess", path, "--out", tmp_path / "out", *options)
+
+    assert_refused(preprocess(tmp_path / "none.txt"), 1, "no such input", "none.txt")
+    empty = write_raw(tmp_path / "empty.txt", [])
+    assert_refused(preprocess(empty), 1, "empty.txt", "empty")
+    text = write_raw(tmp_path / "text.txt", [b"a,b,c", b"1,2,3"])
+    assert_refused(preprocess(text), 1, "not a Criteo click log", "text.txt")
+    bare = write_raw(tmp_path / "bare.txt", [x.split(b"\t", 1)[1] for x in raw_lines(5)])
+    assert_refused(preprocess(bare), 1, "no label column", "predict")
+    wide = write_raw(tmp_path / "wide.txt", [line + b"\tx\ty" for line in raw_lines(5)])
+    assert_refused(preprocess(wide), 1, "42", "40 fields")
+    cut = tmp_path / "cut.txt.gz"
+    cut.write_bytes(gzip.compress(raw.read_bytes())[:-100])
+    assert_refused(preprocess(cut), 1, "cut.txt.gz", "cut short")
+    bad = write_raw(tmp_path / "bad.txt", [*raw_lines(20), with_field(5, b"1.5")])
+    assert_refused(preprocess(bad, "--restart"), 1, "bad.txt, line 21", "I5", "1.5")
+
+
+def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: Path) -> None:
+    assert_refused(run("preprocess", raw, "--out", raw.parent), 1, "not empty")
+    other = tmp_path / "other"
+    last_json(run("preprocess", raw, "--out", other, "--min-count", 7, "--json"))
+    last_json(run("train", other, "--run", tmp_path / "run", "--batch-size", 512, "--json"))
+    assert_refused(
+        run("train", data, "--run", tmp_path / "run", "--batch-size", 512), 1, "another data set"
+    )
+    assert_refused(run("train", raw.parent, "--run", tmp_path / "x"), 1, "not a complete data set")
+    assert_refused(run("evaluate", data), 1, "not a run")
+    manifest = other / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 99'))
+    assert_refused(run("inspect", other), 1, "format version 99")
+    ones = write_raw(tmp_path / "ones.txt", [with_field(0, b"1", x) for x in raw_lines(300)])
+    last_json(run("preprocess", ones, "--out", tmp_path / "ones", "--json"))
+    assert_refused(run("train", tmp_path / "ones", "--run", tmp_path / "y"), 1, "labels", "are 1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("preprocess", "x", "--out", "y", "--memory", "lots"), "lots"),
+        (("preprocess", "x", "--out", "y", "--split", "half"), "half"),
+        (("preprocess", "x", "--out", "y", "--min-count", "0"), "--min-count"),
+        (("preprocess", "x", "--out", "y", "--valid", "0.6", "--test", "0.6"), "nothing to train"),
+        (("train", "x", "--run", "y", "--numeric", "log"), "log"),
+        (("train", "x", "--run", "y", "--batch-size", "0"), "--batch-size"),
+        (("train", "x", "--run", "y", "--config", "none.toml"), "none.toml"),
+        (("evaluate", "x", "--split", "all"), "all"),
+    ],
+)
+def test_wrong_usage_has_code_2(arguments: tuple[str, ...], word: str) -> None:
+    assert_refused(run(*arguments), 2, word)
+
+
+@pytest.mark.parametrize("name", ["criteo_kaggle_dev.tsv.gz", "criteo_1tb_day0_dev.tsv.gz"])
+def test_real_rows_from_raw_to_predictions(name: str, tmp_path: Path) -> None:
+    raw = REAL_DATA / name
+    if not raw.exists():
+        pytest.skip("no real rows: see CRITEO_STREAM_REAL_DATA")
+    data, folder = tmp_path / "data", tmp_path / "run"
+    prepared = last_json(run("preprocess", raw, "--out", data, "--json"))
+    assert prepared["rows"]["rejected"] == 0
+    last_json(run("train", data, "--run", folder, "--batch-size", 512, "--json"))
+    figures = last_json(run("evaluate", folder, "--json"))
+    assert figures["auc"] > (0.7 if "kaggle" in name else 0.4)
+    predicted = last_json(run("predict", folder, raw, "--out", tmp_path / "p.parquet", "--json"))
+    assert predicted["rows"] == prepared["rows"]["read"]
+    table = pl.read_parquet(tmp_path / "p.parquet")
+    with gzip.open(raw) as file:
+        assert table["label"].to_list() == [int(line[:1]) for line in file]
+
+
+def test_python_api_does_what_the_command_line_does(data: Path, trained: Path) -> None:
+    trainer = Trainer(data, trained.parent / "api", load_run(trained).config, quiet=True)
+    result = trainer.fit()
+    ours, theirs = (load_run(path).model.state_dict() for path in (result.run, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
