@@ -31,7 +31,9 @@ def describe() -> dict[str, Any]:
     }
 
 
-def alternate(works: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+def alternate(
+    works: Mapping[str, Callable[[], object]], repetitions: int
+) -> dict[str, list[float]]:
     """Seconds of each repetition, taking turns, so that all meet the same noise."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repetitions):

@@ -116,7 +116,7 @@ def kernel_step(ids: list[Tensor], labels: Tensor, rows: int, dim: int) -> Calla
     batches = _cycle(ids)
 
     def step() -> None:
-        sums, squares = embedding_sums(weight, next(batches), scratch)
+        sums, squares = embedding_sums(weight, next(batches), scratch, ascending_columns=True)
         logits = sums[:, 0] + (sums[:, 1:].square().sum(1) - squares) / 2
         F.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

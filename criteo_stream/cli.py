@@ -181,11 +181,18 @@ def train(
     bins: Annotated[int, typer.Option(help="Bins of an integer column.")] = 32,
     init_scale: Annotated[float, typer.Option(help="Deviation of the first vectors.")] = 0.01,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Rows of a batch, over all ranks.")] = 2048,
-    learning_rate: Annotated[float, typer.Option(help="Peak rate; it falls to zero.")] = 0.005,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Rows of a batch, over all ranks.", show_default="by rows, to 8192"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak rate; it falls to zero.", show_default="by batch, to 0.03"),
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="Adam's epsilon on the tables.")] = 1e-4,
     warmup: Annotated[float, typer.Option(help="Fraction of the steps with a rising rate.")] = 0.02,
     l2_linear: Annotated[float, typer.Option(help="L2 of looked-up linear weights.")] = 0.0,
-    l2_embedding: Annotated[float, typer.Option(help="L2 of looked-up vectors.")] = 0.0,
+    l2_embedding: Annotated[float, typer.Option(help="L2 of looked-up vectors.")] = 2.5e-4,
     seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = 0,
     lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = 16,
     evaluate_every: Annotated[

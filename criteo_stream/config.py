@@ -5,9 +5,9 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from criteo_stream.errors import UsageError
 
@@ -15,6 +15,10 @@ MONITORS: Final = {"auc": "max", "log_loss": "min"}
 """Figures of the valid split that can choose the best checkpoint, and their direction."""
 
 NUMERIC_MODES: Final = ("value", "bins", "both")
+
+
+_SMALLEST_BATCH: Final = 256
+_LARGEST_BATCH: Final = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +37,17 @@ class TrainConfig:
     """Standard deviation of the vectors at the start."""
     epochs: int = 1
     """Passes over the training split."""
-    batch_size: int = 2048
-    """Rows of a global batch, over all ranks together."""
-    learning_rate: float = 0.005
-    """Peak rate, after warm-up."""
+    batch_size: int | None = None
+    """Rows of a global batch, over all ranks together; None goes by the training rows."""
+    learning_rate: float | None = None
+    """Peak rate, after warm-up; None goes by the batch size."""
+    epsilon: float = 1e-4
+    """Adam's ε on the tables: damps the steps of ids that were seen a few times only."""
     warmup: float = 0.02
     """Fraction of all steps over which the rate rises from zero; then it falls to zero."""
     l2_linear: float = 0.0
     """L2 coefficient of the linear weights of looked-up rows."""
-    l2_embedding: float = 0.0
+    l2_embedding: float = 2.5e-4
     """L2 coefficient of the vectors of looked-up rows."""
     seed: int = 0
     """Of the initial weights and the order of rows."""
@@ -61,8 +67,8 @@ class TrainConfig:
                 raise UsageError(f"{_flag(name)} is {value}, expected a finite number")
         self._at_least(1, "embedding_dim", "bins", "epochs", "batch_size", "lanes")
         self._at_least(
-            0, "init_scale", "learning_rate", "l2_linear", "l2_embedding", "evaluate_every",
-            "patience", "seed",
+            0, "init_scale", "learning_rate", "epsilon", "l2_linear", "l2_embedding",
+            "evaluate_every", "patience", "seed",
         )  # fmt: skip
         if self.numeric not in NUMERIC_MODES:
             raise UsageError(f"--numeric {self.numeric} is not known: {_one_of(NUMERIC_MODES)}")
@@ -73,10 +79,36 @@ class TrainConfig:
 
     def _at_least(self, least: int, *names: str) -> None:
         for name in names:
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"{_flag(name)} is {getattr(self, name)}, expected at least {least}"
-                )
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
+
+    def resolved(self, rows: int) -> Self:
+        """The same options with nothing left open, for a number of training rows.
+
+        About 256 steps an epoch suffice from 8192 rows a batch on; smaller sets get smaller
+        batches. A batch four times as large takes about three times the rate.
+        """
+        batch_size = self.batch_size
+        if batch_size is None:
+            power = round(math.log2(max(1, rows / 256)))
+            batch_size = min(max(2**power, _SMALLEST_BATCH), _LARGEST_BATCH)
+        rate = self.learning_rate
+        if rate is None:
+            rate = round(0.01 * max(1.0, batch_size / 2048) ** 0.8, 3)
+        return replace(self, batch_size=batch_size, learning_rate=rate)
+
+    @property
+    def batch_rows(self) -> int:
+        """The batch size of resolved options."""
+        assert self.batch_size is not None, "not resolved"
+        return self.batch_size
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate of resolved options."""
+        assert self.learning_rate is not None, "not resolved"
+        return self.learning_rate
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -89,14 +121,13 @@ class TrainConfig:
         Raises:
             UsageError: an unknown name (the nearest one is suggested) or a wrong type.
         """
-        known = {f.name: f.type for f in fields(cls)}
+        known = {f.name: _plain_type(f.type) for f in fields(cls)}
         for name, value in values.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f": did you mean {near[0]}?" if near else ""
                 raise UsageError(f"{where}: unknown option {name}{hint}")
             wanted = known[name]
-            assert isinstance(wanted, type)
             if not (type(value) is wanted or (wanted is float and type(value) is int)):
                 raise UsageError(
                     f"{where}: {name} is {value!r}, expected "
@@ -133,6 +164,13 @@ class SessionOptions:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
+
+
+def _plain_type(annotation: Any) -> type:
+    """``int`` of ``int | None``."""
+    found = next((t for t in get_args(annotation) if t is not type(None)), annotation)
+    assert isinstance(found, type)
+    return found
 
 
 def _flag(name: str) -> str:

@@ -14,6 +14,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.errors import CriteoStreamError, OtherRankError
 
+_JOIN_TIMEOUT: Final = timedelta(minutes=5)
+"""For all ranks to be there."""
 _TIMEOUT: Final = timedelta(minutes=30)
 """After it, a rank that waits for one that hangs gives up: longer than any checkpoint takes to
 write. A rank that *ends* is noticed at once."""
@@ -101,7 +103,7 @@ def process_group() -> Iterator[Ranks]:
     with _lost_ranks_explained(rank):
         # A restarted group can meet the addresses of the attempt before in the store of gloo, and
         # hang: each attempt has a name space of its own.
-        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_TIMEOUT))
+        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "nccl" if cuda else "gloo",

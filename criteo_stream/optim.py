@@ -89,10 +89,17 @@ class Optimizers:
             attribute ``linear_columns`` how many of its leading columns are linear weights.
         l2_linear: L2 coefficient of the linear weights of looked-up rows.
         l2_embedding: L2 coefficient of the vectors of looked-up rows.
+        epsilon: Adam's ε on the tables. A gradient that is small against it, such as that of
+            an id seen a few times in a large batch, moves its row little.
     """
 
     def __init__(
-        self, model: nn.Module, *, l2_linear: float = 0.0, l2_embedding: float = 0.0
+        self,
+        model: nn.Module,
+        *,
+        l2_linear: float = 0.0,
+        l2_embedding: float = 0.0,
+        epsilon: float = 1e-8,
     ) -> None:
         tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
         self._names = {id(p): name for name, p in model.named_parameters()}
@@ -102,7 +109,7 @@ class Optimizers:
         for table in tables:
             l2 = torch.full((table.embedding_dim,), l2_embedding, device=table.weight.device)
             l2[: getattr(table, "linear_columns", 0)] = l2_linear
-            self._optimizers.append(RowwiseSparseAdam([table.weight], l2=l2))
+            self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
         if dense:
             self._optimizers.append(torch.optim.Adam(dense))
 

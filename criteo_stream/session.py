@@ -73,7 +73,7 @@ class Session:
         self._options = options
         self._quiet = options.quiet or not ranks.is_writer
         self._checkpoints = CheckpointFolder(folder.checkpoints, keep=options.keep, warn=self._warn)
-        self._train_data = self._dataset(data, "train", config.batch_size, shuffle=True)
+        self._train_data = self._dataset(data, "train", config.batch_rows, shuffle=True)
         self._valid_data = (
             self._dataset(data, "valid", EVALUATION_BATCH, shuffle=False)
             if manifest.rows["valid"]
@@ -103,7 +103,10 @@ class Session:
             start = load_run(options.from_run, data).model
             load_weights(self._model, model_tensors(start), options.from_run)
         self._optimizers = Optimizers(
-            self._model, l2_linear=config.l2_linear, l2_embedding=config.l2_embedding
+            self._model,
+            l2_linear=config.l2_linear,
+            l2_embedding=config.l2_embedding,
+            epsilon=config.epsilon,
         )
         self._resumed_from: int | None = None
         if checkpoint is not None:
@@ -192,7 +195,7 @@ class Session:
         """Global training rows of the first steps of the run."""
         epochs, batches = divmod(step, self._train_data.steps)
         rows = self._train_data.rows
-        return epochs * rows + min(batches * self._config.batch_size, rows)
+        return epochs * rows + min(batches * self._config.batch_rows, rows)
 
     def _run_epoch(self, bar: Progress, signal: StopSignal) -> bool:
         """Train to the end of the current epoch; whether a signal stopped it before."""
@@ -260,7 +263,7 @@ class Session:
 
     def _learning_rate(self, step: int) -> float:
         factor = learning_rate_factor(step, self._total_steps, self._warmup_steps)
-        return self._config.learning_rate * factor
+        return self._config.peak_rate * factor
 
     def _agree(self, signal: StopSignal) -> tuple[bool, ...]:
         """Whether any rank got a signal, and whether it is time to save.

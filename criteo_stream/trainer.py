@@ -81,12 +81,13 @@ class Trainer:
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 _refuse_one_label(self.data, manifest)
+                config = self.config.resolved(manifest.rows["train"])
                 if ranks.is_writer:
                     stack.enter_context(self.folder.locked())
-                    self.folder.begin(self.config, self.data, manifest, self._options.from_run)
+                    self.folder.begin(config, self.data, manifest, self._options.from_run)
             with ranks.all_or_none():
                 session = Session(
-                    self.config, self.data, manifest, self.folder, ranks, peak, self._options
+                    config, self.data, manifest, self.folder, ranks, peak, self._options
                 )
             return session.run()
 

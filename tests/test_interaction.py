@@ -24,6 +24,14 @@ shapes = st.tuples(
 )
 
 
+def column_ids(ids: Tensor, rows: int) -> Tensor:
+    """Ids such that every column has table rows of its own, in order."""
+    columns = ids.shape[1]
+    return ids % max(1, rows // columns) + torch.arange(columns, dtype=torch.int32) * (
+        rows // columns
+    )
+
+
 def table_and_ids(
     batch: int, fields: int, rows: int, width: int, seed: int, dtype: torch.dtype
 ) -> tuple[nn.Embedding, Tensor]:
@@ -87,6 +95,40 @@ def assert_valid(gradient: Tensor, ids: Tensor) -> None:
     torch.sparse_coo_tensor(
         gradient.indices(), gradient.values(), gradient.shape, check_invariants=True
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(shapes)
+def test_ascending_columns_change_nothing(shape: tuple[int, ...]) -> None:
+    batch, fields, rows, k, linear, seed = shape
+    rows *= fields
+    table, ids = table_and_ids(batch, fields, rows, linear + k, seed, torch.float64)
+    ids = column_ids(ids, rows)
+    gradients = []
+    for promise in (False, True):
+        scratch = torch.zeros(rows, 1, dtype=torch.float64)
+        sums, squares = embedding_sums(
+            table.weight, ids, scratch, linear, ascending_columns=promise
+        )
+        (sums.sin().sum() + squares.square().sum()).backward()
+        assert table.weight.grad is not None
+        gradients.append(table.weight.grad)
+        table.weight.grad = None
+    assert torch.equal(gradients[0].indices(), gradients[1].indices())
+    assert torch.equal(gradients[0].values(), gradients[1].values())
+
+
+def test_large_batches_are_sorted_in_pieces() -> None:
+    table, ids = table_and_ids(16384, 16, 1600, 5, 4, torch.float64)
+    ids = column_ids(ids, 1600)
+    scratch = torch.zeros(1600, 1, dtype=torch.float64)
+    sums, _ = embedding_sums(table.weight, ids, scratch, ascending_columns=True)
+    sums.sin().sum().backward()
+    stock = nn.Embedding.from_pretrained(table.weight.detach().clone(), freeze=False)
+    stock(ids.long()).sum(1).sin().sum().backward()
+    assert table.weight.grad is not None
+    assert stock.weight.grad is not None
+    torch.testing.assert_close(table.weight.grad.to_dense(), stock.weight.grad)
 
 
 def test_float32_is_close_to_float64() -> None:

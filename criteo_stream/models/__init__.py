@@ -19,6 +19,7 @@ def build_model(config: TrainConfig, manifest: Manifest) -> nn.Module:
     """
     if config.model != "fm":
         raise UsageError(f"--model {config.model} is not known: use fm")
+    positives = sum(shard.positives for shard in manifest.shards["train"])
     return FM(
         len(manifest.numeric),
         manifest.categories,
@@ -27,4 +28,5 @@ def build_model(config: TrainConfig, manifest: Manifest) -> nn.Module:
         bins=config.bins,
         numeric_mean=[column.mean_quantile for column in manifest.numeric],
         init_scale=config.init_scale,
+        click_rate=positives / max(1, manifest.rows["train"]),
     )

@@ -1,5 +1,6 @@
 """The factorization machine (Rendle 2010) over Criteo's numeric and categorical columns."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +29,7 @@ class FM(nn.Module):
         bins: equal bins of [0, 1] a numeric column.
         numeric_mean: what a missing value is imputed with, a column; default 0.5.
         init_scale: standard deviation of the vectors at the start; linear weights start at 0.
+        click_rate: share of positives; a single logit starts at its log-odds.
 
     Raises:
         UsageError: an unknown ``numeric``, no class, or more ids than fit 32 bits.
@@ -49,6 +51,7 @@ class FM(nn.Module):
         bins: int = 32,
         numeric_mean: Sequence[float] | None = None,
         init_scale: float = 0.01,
+        click_rate: float = 0.5,
     ) -> None:
         super().__init__()
         if numeric not in NUMERIC_MODES:
@@ -69,7 +72,8 @@ class FM(nn.Module):
         width = n_classes + d_embed
         self.table = FusedTable(sum(sizes), n_classes, d_embed)
         self.register_buffer("scratch", torch.zeros(sum(sizes), 1), persistent=False)
-        self.bias = nn.Parameter(torch.zeros(n_classes))
+        rate = click_rate if n_classes == 1 and 0 < click_rate < 1 else 0.5
+        self.bias = nn.Parameter(torch.full((n_classes,), math.log(rate / (1 - rate))))
         self.numeric_weight = (
             nn.Parameter(torch.empty(d_numerical, width)) if numeric != "bins" else None
         )
@@ -103,7 +107,7 @@ class FM(nn.Module):
         values = torch.where(missing, self.numeric_mean.to(x_num.dtype), x_num)
         if self.n_classes > 1:
             return self._class_logits(values, missing, ids)
-        sums, squares = embedding_sums(self.table.weight, ids, self.scratch)
+        sums, squares = embedding_sums(self.table.weight, ids, self.scratch, ascending_columns=True)
         logits: Tensor = self.bias
         if self.numeric_weight is not None:
             sums = sums + values @ self.numeric_weight

@@ -39,11 +39,11 @@ class Run:
 
 def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
     """Add up runs: distinct values that occur, ascending, and their int64 counts."""
-    # Value and count packed into one key sort several times faster than by argsort.
+    # Value and count packed into one key, which sorts several times faster than by argsort.
     keys = np.concatenate([r.values for r in runs]).astype(np.uint64)
     keys <<= np.uint64(32)
     keys |= np.concatenate([r.counts for r in runs])
-    keys.sort()
+    keys.sort(kind="stable")  # a merge sort that finds the runs
     counts = (keys & _LOW).astype(np.int64)
     keys >>= np.uint64(32)
     values = keys.astype(np.uint32)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from criteo_stream.errors import InputError, UsageError
 from criteo_stream.schema import BLOCK_ROWS, INTEGER_COLUMNS
 
-CHUNK_BYTES: Final = 8 << 20
+CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
 
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}

@@ -17,7 +17,7 @@ _LEAST_MEMORY: Final = 1_000_000_000
 _BASE_BYTES: Final = 500_000_000
 """What the process holds whatever the number of threads: libraries, a unit being read, another
 being coded."""
-_THREAD_BYTES: Final = 80_000_000
+_THREAD_BYTES: Final = 120_000_000
 """What a thread takes: a chunk being parsed, a column being coded, or a unit being encoded."""
 
 

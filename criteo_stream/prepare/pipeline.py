@@ -4,7 +4,7 @@ read    raw lines are parsed and validated once, counted, and kept as compact sc
 fit     counts of all work units are merged into vocabularies and quantile tables
 encode  scratch becomes shards, one a work unit and split
 
-A killed run continues after the last finished piece: at most the units in flight (2^20 lines
+A killed run continues after the last finished piece: at most two units being read (2^20 lines
 each), one column's merge a worker or one unit's shards a worker are done again, and a compressed
 input is decompressed again from its beginning. Every file is byte-identical to that of a run
 which was not killed, but for the manifest's ``times``.

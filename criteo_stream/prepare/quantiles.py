@@ -138,6 +138,8 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
+_ASCENDING: Final = tuple(f"{c}.list.element" for c in ("value", "rows_below", "rows_up_to"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedColumn:
@@ -165,7 +167,12 @@ def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
         for name, fitted in columns.items()
     ]
     with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=_SCHEMA),
+            partial,
+            use_dictionary=False,  # all values differ
+            column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
+        )
 
 
 def read_tables(path: Path) -> dict[str, FittedColumn]:

@@ -144,7 +144,13 @@ class _ById:
             self._entries["count"][ranks] = counts
 
     def write(self, path: Path) -> None:
-        with atomic_path(path) as partial, pq.ParquetWriter(partial, _SCHEMA) as writer:
+        encodings = {"value": "PLAIN"} | dict.fromkeys(("id", "count"), "DELTA_BINARY_PACKED")
+        with (
+            atomic_path(path) as partial,
+            pq.ParquetWriter(
+                partial, _SCHEMA, use_dictionary=False, column_encoding=encodings
+            ) as writer,
+        ):
             for start in range(0, self._known, _SLICE):
                 entries = self._entries[start : start + _SLICE]
                 ids = np.arange(start, start + len(entries), dtype=np.int32) + FIRST_KNOWN_ID
