@@ -111,6 +111,15 @@ class Running:
         for process in self.processes if rank is None else [self.processes[rank]]:
             process.kill()
 
+    def lose(self, rank: int) -> list[int | None]:
+        """SIGKILL a rank, and end the others as torchrun then does; exit codes by rank."""
+        self.kill(rank)
+        for process in self.processes:
+            process.join(0.2)
+            if process.is_alive():
+                process.terminate()
+        return self.wait(30)
+
     def send(self, number: signal.Signals, rank: int = 0) -> None:
         """Send a rank a signal."""
         pid = self.processes[rank].pid

@@ -1,5 +1,7 @@
 import gzip
 import json
+import subprocess
+import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from pathlib import Path
@@ -17,6 +19,7 @@ from criteo_stream.order import LANES, Order
 from criteo_stream.prepare.fitting import load_encoder
 from criteo_stream.prepare.splits import HashedSplit
 from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL, SPLITS
+from criteo_stream.synthetic import write_synthetic
 from tests.data_sets import content, prepare, real_rows
 from tests.raw_lines import VALID_LINE, parse, raw_lines, with_field, write_raw
 
@@ -510,3 +513,25 @@ def test_progress_and_figures_are_told(
     assert not result.resumed
     prepare(raw, tmp_path / "data", quiet=False, **SMALL)
     assert capsys.readouterr().err.endswith("data is already finished\n")
+
+
+MEASURED = """
+import json, sys
+from criteo_stream.prepare import preprocess
+result = preprocess(sys.argv[1], sys.argv[2], memory="1GB", min_count=1, quiet=True)
+print(json.dumps(result.to_dict()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1_000_000, 4_000_000])
+def test_memory_stays_within_the_budget_however_many_rows(tmp_path: Path, rows: int) -> None:
+    raw = tmp_path / "log.tsv"
+    write_synthetic(raw, rows)
+    command = [sys.executable, "-c", MEASURED, str(raw), str(tmp_path / "data")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    figures = json.loads(done.stdout)
+    assert figures["rows"]["read"] == rows
+    assert figures["peak_memory_bytes"] <= 1.1e9
+    shards = [e for s in Manifest.read(tmp_path / "data").shards.values() for e in s]
+    assert sum(e.bytes for e in shards) <= 110 * rows

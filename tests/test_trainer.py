@@ -1,5 +1,6 @@
 """Training: the same weights however it is interrupted, and words for all that can go wrong."""
 
+import itertools
 import math
 import re
 import signal
@@ -226,8 +227,8 @@ def test_learning_rate_rises_then_falls_to_zero_within_the_pass(data: Path, tmp_
     peak = rates.index(max(rates))
     assert rates[peak] == pytest.approx(0.02)
     assert peak in (6, 7)
-    assert all(a < b for a, b in zip(rates[:peak], rates[1 : peak + 1], strict=True))
-    assert all(a > b for a, b in zip(rates[peak + 1 :], rates[peak + 2 :], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(rates[: peak + 1]))
+    assert all(a > b for a, b in itertools.pairwise(rates[peak + 1 :]))
     assert 0 < rates[-1] < 0.002
 
 
@@ -332,13 +333,13 @@ def test_from_starts_with_the_best_weights_of_a_run(data: Path, tmp_path: Path) 
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert all(torch.equal(first[n], second[n]) for n in first)
     assert read_toml(tmp_path / "second" / "config.toml")["start"]["from"].endswith("first")
-    with pytest.raises(RunError, match="was begun with --from .*first, now it is None"):
+    with pytest.raises(RunError, match=r"was begun with --from .*first, now it is None"):
         fit(data, tmp_path / "second", learning_rate=0.0)
 
 
 def test_from_another_shape_is_refused(data: Path, tmp_path: Path) -> None:
     fit(data, tmp_path / "first")
-    with pytest.raises(RunError, match="weights of .*first do not fit the model: .*size mismatch"):
+    with pytest.raises(RunError, match=r"weights of .*first do not fit the model: .*size mismatch"):
         fit(data, tmp_path / "second", from_run=tmp_path / "first", embedding_dim=8)
 
 
@@ -365,7 +366,7 @@ def test_all_labels_equal(tmp_path: Path, label: int) -> None:
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="train split of .* is empty"):
+    with pytest.raises(DataSetError, match=r"train split of .* is empty"):
         fit(tiny_set(tmp_path / "set", train=()), tmp_path / "run")
 
 
@@ -504,7 +505,7 @@ def test_evaluate_and_predict_refuse_in_words(data: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="--split nope is not known"):
         trainer(data, tmp_path / "run").evaluate("nope")
     no_valid = tiny_set(tmp_path / "no_valid", valid=(), test=(270,))
-    with pytest.raises(DataSetError, match="valid split of .* is empty"):
+    with pytest.raises(DataSetError, match=r"valid split of .* is empty"):
         trainer(data, tmp_path / "run").evaluate("valid", data=no_valid)
     with pytest.raises(RunError, match="is not a run"):
         trainer(data, tmp_path / "none").evaluate()

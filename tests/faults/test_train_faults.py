@@ -1,13 +1,14 @@
 """Training under faults: processes killed for real, files damaged for real."""
 
 import errno
+import functools
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +22,43 @@ from tests.training import Outcome, as_flags, figures, fit, outcome, tiny_set
 
 PLAN: dict[str, Any] = {
     "epochs": 2,
-    "evaluate_every": 1500,
-    "checkpoint_every": 500,
+    "evaluate_every": 600,
+    "checkpoint_every": 200,
     "patience": 50,
 }
-ROWS = 2900
+LONGER = {"epochs": 8}
+"""Long enough to be killed at random moments."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "set", train=(1700, 1200))
+    return tiny_set(tmp_path_factory.mktemp("data") / "set", train=(700, 500))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Outcome]:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
     """The outcome of a run on some number of ranks that nothing happened to."""
-    found: dict[int, Outcome] = {}
 
-    def run(ranks: int) -> Outcome:
-        if ranks not in found:
-            folder = tmp_path_factory.mktemp("undisturbed")
-            running = train(data, folder, ranks=ranks)
-            assert running.wait() == [0] * ranks, running.text()
-            found[ranks] = outcome(folder / "run")
-        return found[ranks]
+    @functools.cache
+    def run(ranks: int, **options: Any) -> Outcome:
+        folder = tmp_path_factory.mktemp("undisturbed")
+        running = train(data, folder, ranks=ranks, **options)
+        assert running.wait() == [0] * ranks, running.text()
+        return outcome(folder / "run")
 
     return run
 
 
 def train(
-    data: Path, folder: Path, *, ranks: int = 1, workers: int = 1, plan: Plan | None = None
+    data: Path,
+    folder: Path,
+    *,
+    ranks: int = 1,
+    workers: int = 1,
+    plan: Plan | None = None,
+    **options: Any,
 ) -> Running:
-    flags = as_flags(**PLAN, workers=workers)
+    flags = as_flags(**PLAN | options, workers=workers)
     command = ["train", str(data), "--run", str(folder / "run"), *flags]
     return start(command, folder, ranks=ranks, plan=plan)
 
@@ -66,48 +72,40 @@ def kill_and_continue(
         How many of the kills hit it while it ran.
     """
     moments = random.Random(seed)
-    history = folder / "run" / "history.jsonl"
+    checkpoints = CheckpointFolder(folder / "run" / "checkpoints")
     hit = 0
     for _ in range(kills):
-        running = train(data, folder, ranks=ranks, workers=workers)
+        before = [path.name for path in checkpoints.steps()]
+        running = train(data, folder, ranks=ranks, workers=workers, **LONGER)
         rank = moments.randrange(ranks)
-        # From the first moment on, and further into the run as it proceeds.
-        progress = CheckpointFolder(folder / "run" / "checkpoints").steps()
-        running.processes[rank].join(moments.uniform(0.05, 1.2))
-        wait = moments.random() < 0.7
-        if wait:
-            _wait_for_progress(running, folder, len(progress) and progress[-1].name)
-            running.processes[rank].join(moments.uniform(0.0, 0.3))
-        running.kill(rank)
-        codes = running.wait(60)
-        assert codes[rank] in (-signal.SIGKILL, 0)
-        hit += codes[rank] == -signal.SIGKILL
-        if codes[rank]:
-            assert all(code != 0 for code in codes), f"a rank ended well alone: {codes}"
-    running = train(data, folder, ranks=ranks, workers=workers)
+        if moments.random() < 0.7:
+            _wait_for_another(running, checkpoints, before)
+        running.processes[rank].join(moments.uniform(0.0, 0.2))
+        hit += running.lose(rank)[rank] == -signal.SIGKILL
+    running = train(data, folder, ranks=ranks, workers=workers, **LONGER)
     assert running.wait() == [0] * ranks, running.text()
-    assert history.exists()
     return hit
 
 
-def _wait_for_progress(running: Running, folder: Path, name: object) -> None:
-    """Until there is a newer checkpoint than at the start, or the run is over."""
-    checkpoints = CheckpointFolder(folder / "run" / "checkpoints")
+def _wait_for_another(
+    running: Running, checkpoints: CheckpointFolder, before: Sequence[str]
+) -> None:
+    """Until there is a checkpoint that was not there at the start, or the run is over."""
 
-    def is_newer() -> bool:
+    def is_there() -> bool:
         try:
-            steps = checkpoints.steps()
+            new = {path.name for path in checkpoints.steps()} - set(before)
         except FileNotFoundError:  # dropped while we looked
             return True
-        return bool(steps and steps[-1].name != name) or not running.processes[0].is_alive()
+        return bool(new) or not all(p.is_alive() for p in running.processes)
 
-    wait_for(is_newer, 60)
+    wait_for(is_there, 60)
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 1), (2, 1)])
 def test_killed_at_random_moments(
     data: Path,
-    undisturbed: Callable[[int], Outcome],
+    undisturbed: Callable[..., Outcome],
     tmp_path: Path,
     ranks: int,
     workers: int,
@@ -116,7 +114,7 @@ def test_killed_at_random_moments(
         data, tmp_path, ranks=ranks, workers=workers, kills=5, seed=10 * ranks + workers
     )
     assert hit >= 3, "the kills came too late to mean anything"
-    assert outcome(tmp_path / "run") == undisturbed(ranks)
+    assert outcome(tmp_path / "run") == undisturbed(ranks, **LONGER)
 
 
 @pytest.mark.slow
@@ -124,7 +122,7 @@ def test_killed_at_random_moments(
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 1), (2, 0), (2, 1)])
 def test_killed_at_many_random_moments(
     data: Path,
-    undisturbed: Callable[[int], Outcome],
+    undisturbed: Callable[..., Outcome],
     tmp_path: Path,
     ranks: int,
     workers: int,
@@ -134,7 +132,7 @@ def test_killed_at_many_random_moments(
         data, tmp_path, ranks=ranks, workers=workers, kills=10, seed=1000 * seed + 10 * ranks
     )
     assert hit >= 3
-    assert outcome(tmp_path / "run") == undisturbed(ranks)
+    assert outcome(tmp_path / "run") == undisturbed(ranks, **LONGER)
 
 
 CHECKPOINT = "criteo_stream.checkpoint:"
@@ -158,7 +156,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize("plan", MOMENTS, ids=lambda p: f"{p.when} {p.target} {p.call}")
 def test_killed_at_the_worst_moments(
-    data: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path, plan: Plan
+    data: Path, undisturbed: Callable[..., Outcome], tmp_path: Path, plan: Plan
 ) -> None:
     killed = train(data, tmp_path, plan=plan)
     assert killed.wait() == [-signal.SIGKILL], killed.text()
@@ -173,7 +171,7 @@ def test_killed_at_the_worst_moments(
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_signal_saves_and_ends_well(
     data: Path,
-    undisturbed: Callable[[int], Outcome],
+    undisturbed: Callable[..., Outcome],
     tmp_path: Path,
     name: str,
     ranks: int,
@@ -194,7 +192,7 @@ def test_a_signal_saves_and_ends_well(
 
 
 def test_killed_while_a_slow_save_follows_a_signal(
-    data: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path
+    data: Path, undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     """What torchrun does to a save that takes longer than its patience."""
     mark = tmp_path / "saving"
@@ -312,7 +310,7 @@ def test_damaged_data_are_named_before_they_spoil_weights(
 
 
 def test_a_run_continues_when_its_damaged_shard_is_restored(
-    data: Path, copy: Path, undisturbed: Callable[[int], Outcome], tmp_path: Path
+    data: Path, copy: Path, undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     flipped(copy)
     with pytest.raises(DataSetError):
@@ -326,7 +324,7 @@ def test_a_run_continues_when_its_damaged_shard_is_restored(
 @pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
 def test_a_damaged_newest_checkpoint_costs_only_the_way_from_the_one_before(
     data: Path,
-    undisturbed: Callable[[int], Outcome],
+    undisturbed: Callable[..., Outcome],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     file: str,
@@ -387,10 +385,10 @@ def test_a_crafted_checkpoint_does_not_run_code(data: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MB, where this user may make one."""
+    """A real file system with room for one checkpoint, where this user may make one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", str(disk)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs to mount a file system")
     yield disk
@@ -398,7 +396,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
-    data: Path, undisturbed: Callable[[int], Outcome], small_disk: Path, tmp_path: Path
+    data: Path, undisturbed: Callable[..., Outcome], small_disk: Path, tmp_path: Path
 ) -> None:
     import criteo_stream.resources
 
