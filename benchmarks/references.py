@@ -170,6 +170,8 @@ def gradient_boosting(splits: Splits, leaves: Sequence[int] = (31, 127)) -> Figu
 class PlainFM(nn.Module):
     """The factorization machine of the textbooks: look up, sum, square."""
 
+    offsets: Tensor
+
     def __init__(self, sizes: Sequence[int], numeric: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("offsets", torch.tensor([0, *sizes[:-1]]).cumsum(0))
@@ -224,7 +226,7 @@ def plain_fm(
     label = torch.from_numpy(splits.train.label)
     best = (0.0, 0, np.empty(0))
     for epoch in range(1, epochs + 1):
-        for batch in torch.randperm(len(label)).split(batch_size):
+        for batch in torch.randperm(len(label)).split(batch_size):  # type: ignore[no-untyped-call]
             loss = F.binary_cross_entropy_with_logits(
                 model(values[batch], ids[batch]), label[batch]
             )
@@ -243,7 +245,7 @@ def _fm_inputs(splits: Splits, with_bins: bool) -> Callable[[Rows], tuple[Tensor
         if with_bins:
             ids = np.concatenate([rows.categorical, rows.bins()], axis=1)
             return torch.empty(len(ids), 0), torch.from_numpy(ids)
-        values = np.where(np.isnan(rows.numeric), np.float32(splits.means), rows.numeric)
+        values = np.where(np.isnan(rows.numeric), np.array(splits.means, np.float32), rows.numeric)
         return torch.from_numpy(values), torch.from_numpy(rows.categorical)
 
     return inputs
@@ -253,7 +255,7 @@ def _fm_inputs(splits: Splits, with_bins: bool) -> Callable[[Rows], tuple[Tensor
 def _probability(model: nn.Module, values: Tensor, ids: Tensor) -> Floats:
     parts = [
         model(*batch).double().sigmoid()
-        for batch in zip(values.split(1 << 16), ids.split(1 << 16), strict=True)
+        for batch in zip(torch.split(values, 1 << 16), torch.split(ids, 1 << 16), strict=True)
     ]
     probability: Floats = torch.cat(parts).numpy()
     return probability
