@@ -8,17 +8,17 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
 from criteo_stream import __version__
+from criteo_stream.config import TrainConfig, read_toml
 from criteo_stream.errors import CriteoStreamError, OtherRankError, UsageError
 
-if TYPE_CHECKING:
-    from criteo_stream.config import TrainConfig
-
 P = ParamSpec("P")
+
+DEFAULTS = TrainConfig()
 
 app = typer.Typer(
     name="criteo-stream",
@@ -175,33 +175,55 @@ def train(
     from_run: Annotated[
         Path | None, typer.Option("--from", help="Start from the best weights of this run.")
     ] = None,
-    model: Annotated[str, typer.Option(help="The model's name.")] = "fm",
-    embedding_dim: Annotated[int, typer.Option(help="Length of the vectors.")] = 16,
-    numeric: Annotated[str, typer.Option(help="Integers as value, bins or both.")] = "both",
-    bins: Annotated[int, typer.Option(help="Bins of an integer column.")] = 32,
-    init_scale: Annotated[float, typer.Option(help="Deviation of the first vectors.")] = 0.01,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 1,
+    model: Annotated[str, typer.Option(help="The model's name.")] = DEFAULTS.model,
+    embedding_dim: Annotated[
+        int, typer.Option(help="Length of the vectors.")
+    ] = DEFAULTS.embedding_dim,
+    numeric: Annotated[
+        str, typer.Option(help="Integers as value, bins or both.")
+    ] = DEFAULTS.numeric,
+    bins: Annotated[int, typer.Option(help="Bins of an integer column.")] = DEFAULTS.bins,
+    init_scale: Annotated[
+        float, typer.Option(help="Deviation of the first vectors.")
+    ] = DEFAULTS.init_scale,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training rows.", show_default="by rows, 1 from 1M on"),
+    ] = DEFAULTS.epochs,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Rows of a batch, over all ranks.", show_default="by rows, to 8192"),
-    ] = None,
+        typer.Option(help="Rows of a batch, over all ranks.", show_default="by rows, 512 to 8192"),
+    ] = DEFAULTS.batch_size,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Peak rate; it falls to zero.", show_default="by batch, to 0.03"),
-    ] = None,
-    epsilon: Annotated[float, typer.Option(help="Adam's epsilon on the tables.")] = 1e-4,
-    warmup: Annotated[float, typer.Option(help="Fraction of the steps with a rising rate.")] = 0.02,
-    l2_linear: Annotated[float, typer.Option(help="L2 of looked-up linear weights.")] = 0.0,
-    l2_embedding: Annotated[float, typer.Option(help="L2 of looked-up vectors.")] = 2.5e-4,
-    seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = 0,
-    lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = 16,
+        typer.Option(
+            help="Peak rate; it falls to zero.", show_default="by batch size, 0.01 to 0.02"
+        ),
+    ] = DEFAULTS.learning_rate,
+    epsilon: Annotated[
+        float, typer.Option(help="Adam's epsilon on the tables.")
+    ] = DEFAULTS.epsilon,
+    warmup: Annotated[
+        float, typer.Option(help="Fraction of the steps with a rising rate.")
+    ] = DEFAULTS.warmup,
+    l2_linear: Annotated[
+        float, typer.Option(help="L2 of looked-up linear weights.")
+    ] = DEFAULTS.l2_linear,
+    l2_embedding: Annotated[
+        float | None,
+        typer.Option(help="L2 of looked-up vectors.", show_default="300 / training rows"),
+    ] = DEFAULTS.l2_embedding,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = DEFAULTS.seed,
+    lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = DEFAULTS.lanes,
     evaluate_every: Annotated[
         int, typer.Option(help="Training rows between evaluations; 0: once an epoch.")
-    ] = 0,
-    monitor: Annotated[str, typer.Option(help="What is best by: auc or log_loss.")] = "auc",
+    ] = DEFAULTS.evaluate_every,
+    monitor: Annotated[
+        str, typer.Option(help="What is best by: auc or log_loss.")
+    ] = DEFAULTS.monitor,
     patience: Annotated[
         int, typer.Option(help="Evaluations without a better one before stopping; 0: never.")
-    ] = 0,
+    ] = DEFAULTS.patience,
     checkpoint_every: Annotated[
         int, typer.Option(help="Training rows between checkpoints; evaluations end in one too.")
     ] = 0,
@@ -222,7 +244,6 @@ def train(
     torchrun --nproc-per-node N --no-python -- criteo-stream train DATA --run RUN ...
     (Without the -- before the program, torchrun takes --run and --monitor for its own options.)
     """
-    from criteo_stream.config import TrainConfig
     from criteo_stream.trainer import Trainer
 
     given = {
@@ -255,14 +276,12 @@ def _is_writer() -> bool:
 
 def _merged(
     context: typer.Context, options: dict[str, Any], config: Path | None
-) -> tuple["TrainConfig", Path | None]:
+) -> tuple[TrainConfig, Path | None]:
     """Options given on the command line go before the file's, the file's before the defaults.
 
     Returns:
         The options, and the run that the file's run took its first weights from.
     """
-    from criteo_stream.config import TrainConfig, read_toml
-
     if config is None:
         return TrainConfig(**options), None
     raw = read_toml(config)

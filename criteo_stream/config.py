@@ -5,7 +5,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
@@ -17,13 +17,16 @@ MONITORS: Final = {"auc": "max", "log_loss": "min"}
 NUMERIC_MODES: Final = ("value", "bins", "both")
 
 
-_SMALLEST_BATCH: Final = 256
-_LARGEST_BATCH: Final = 8192
+_BATCH_SIZES: Final = (512, 8192)
+"""Smallest and largest batch that is chosen by the number of training rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The options of a training run; together with the data set they decide its weights."""
+    """The options of a training run; together with the data set they decide its weights.
+
+    Those that may be None then go by the number of training rows: see `resolved`.
+    """
 
     model: str = "fm"
     """The model's name."""
@@ -35,8 +38,8 @@ class TrainConfig:
     """Bins of a numeric column, for ``bins`` and ``both``."""
     init_scale: float = 0.01
     """Standard deviation of the vectors at the start."""
-    epochs: int = 1
-    """Passes over the training split."""
+    epochs: int | None = None
+    """Passes over the training split; None goes by the training rows."""
     batch_size: int | None = None
     """Rows of a global batch, over all ranks together; None goes by the training rows."""
     learning_rate: float | None = None
@@ -47,8 +50,8 @@ class TrainConfig:
     """Fraction of all steps over which the rate rises from zero; then it falls to zero."""
     l2_linear: float = 0.0
     """L2 coefficient of the linear weights of looked-up rows."""
-    l2_embedding: float = 2.5e-4
-    """L2 coefficient of the vectors of looked-up rows."""
+    l2_embedding: float | None = None
+    """L2 coefficient of the vectors of looked-up rows; None goes by the training rows."""
     seed: int = 0
     """Of the initial weights and the order of rows."""
     lanes: int = 16
@@ -83,32 +86,32 @@ class TrainConfig:
             if value is not None and value < least:
                 raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
 
-    def resolved(self, rows: int) -> Self:
+    def resolved(self, rows: int) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
-        About 256 steps an epoch suffice from 8192 rows a batch on; smaller sets get smaller
-        batches. A batch four times as large takes about three times the rate.
+        * epochs: one from a million rows on; what fewer rows lack, up to three make up for.
+        * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
+          least, and from two million rows on the speed of large batches.
+        * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
+        * l2_embedding: 300 / rows, a penalty of fixed weight against the sum of all losses.
+
+        ``docs/quality.md`` has the figures behind them.
         """
-        batch_size = self.batch_size
-        if batch_size is None:
-            power = round(math.log2(max(1, rows / 256)))
-            batch_size = min(max(2**power, _SMALLEST_BATCH), _LARGEST_BATCH)
-        rate = self.learning_rate
-        if rate is None:
-            rate = round(0.01 * max(1.0, batch_size / 2048) ** 0.8, 3)
-        return replace(self, batch_size=batch_size, learning_rate=rate)
+        least, most = _BATCH_SIZES
+        batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
+        chosen = {
+            "epochs": min(max(math.ceil(1_000_000 / rows), 1), 3),
+            "batch_size": batch_size,
+            "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
+            "l2_embedding": float(f"{300 / rows:.2g}"),
+        }
+        given = {name: value for name, value in self.to_dict().items() if value is not None}
+        return ResolvedConfig(**chosen | given)
 
     @property
-    def batch_rows(self) -> int:
-        """The batch size of resolved options."""
-        assert self.batch_size is not None, "not resolved"
-        return self.batch_size
-
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate of resolved options."""
-        assert self.learning_rate is not None, "not resolved"
-        return self.learning_rate
+    def open_options(self) -> list[str]:
+        """Names of the options that go by the number of training rows."""
+        return [name for name, value in self.to_dict().items() if value is None]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -135,6 +138,21 @@ class TrainConfig:
                 )
         typed: dict[str, Any] = {n: float(v) if known[n] is float else v for n, v in values.items()}
         return cls(**typed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(TrainConfig):
+    """Options with nothing left open: what a run is begun with, and what its record holds."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    l2_embedding: float
+
+    def chosen(self, asked: TrainConfig) -> str:
+        """What was left open in the options that were asked for, and what it became."""
+        values = ((name, getattr(self, name)) for name in asked.open_options)
+        return ", ".join(f"{_flag(name)} {value}" for name, value in values)
 
 
 @dataclass(frozen=True, kw_only=True)

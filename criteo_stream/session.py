@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.checkpoint import Checkpoint, CheckpointFolder
-from criteo_stream.config import SessionOptions, TrainConfig
+from criteo_stream.config import ResolvedConfig, SessionOptions
 from criteo_stream.dataset import Batch, CriteoDataset
 from criteo_stream.diagnosis import all_finite, offending_columns
 from criteo_stream.distributed import Ranks
@@ -57,7 +57,7 @@ class Session:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: ResolvedConfig,
         data: Path,
         manifest: Manifest,
         folder: RunFolder,
@@ -73,7 +73,7 @@ class Session:
         self._options = options
         self._quiet = options.quiet or not ranks.is_writer
         self._checkpoints = CheckpointFolder(folder.checkpoints, keep=options.keep, warn=self._warn)
-        self._train_data = self._dataset(data, "train", config.batch_rows, shuffle=True)
+        self._train_data = self._dataset(data, "train", config.batch_size, shuffle=True)
         self._valid_data = (
             self._dataset(data, "valid", EVALUATION_BATCH, shuffle=False)
             if manifest.rows["valid"]
@@ -195,7 +195,7 @@ class Session:
         """Global training rows of the first steps of the run."""
         epochs, batches = divmod(step, self._train_data.steps)
         rows = self._train_data.rows
-        return epochs * rows + min(batches * self._config.batch_rows, rows)
+        return epochs * rows + min(batches * self._config.batch_size, rows)
 
     def _run_epoch(self, bar: Progress, signal: StopSignal) -> bool:
         """Train to the end of the current epoch; whether a signal stopped it before."""
@@ -263,7 +263,7 @@ class Session:
 
     def _learning_rate(self, step: int) -> float:
         factor = learning_rate_factor(step, self._total_steps, self._warmup_steps)
-        return self._config.peak_rate * factor
+        return self._config.learning_rate * factor
 
     def _agree(self, signal: StopSignal) -> tuple[bool, ...]:
         """Whether any rank got a signal, and whether it is time to save.

@@ -5,12 +5,13 @@ can be stopped at any moment: the same command continues from the last checkpoin
 weights, bit for bit.
 """
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.config import SessionOptions, TrainConfig
+from criteo_stream.config import ResolvedConfig, SessionOptions, TrainConfig
 from criteo_stream.distributed import process_group
 from criteo_stream.errors import DataSetError
 from criteo_stream.evaluation import evaluate_run
@@ -83,6 +84,7 @@ class Trainer:
                 _refuse_one_label(self.data, manifest)
                 config = self.config.resolved(manifest.rows["train"])
                 if ranks.is_writer:
+                    self._tell_chosen(config, manifest.rows["train"])
                     stack.enter_context(self.folder.locked())
                     self.folder.begin(config, self.data, manifest, self._options.from_run)
             with ranks.all_or_none():
@@ -90,6 +92,10 @@ class Trainer:
                     config, self.data, manifest, self.folder, ranks, peak, self._options
                 )
             return session.run()
+
+    def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
+        if self.config.open_options and not self._options.quiet:
+            sys.stderr.write(f"for {rows:,} training rows: {config.chosen(self.config)}\n")
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> dict[str, Any]:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""

@@ -22,8 +22,10 @@ CONFIG: dict[str, Any] = {
     "embedding_dim": 4,
     "bins": 4,
     "lanes": 4,
+    "epochs": 1,
     "batch_size": 32,
     "learning_rate": 0.02,
+    "l2_embedding": 2.5e-4,
 }
 MEASURED = ("rows_per_second", "waited_for_data", "peak_memory_bytes")
 """Figures that differ between equal runs."""
