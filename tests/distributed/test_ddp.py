@@ -103,6 +103,7 @@ def test_evaluation_on_two_ranks_is_that_of_one(data: Path, tmp_path: Path, spli
     assert two == pytest.approx(one, rel=1e-9)
 
 
+@pytest.mark.slow  # 17 processes
 def test_evaluation_takes_more_ranks_than_lanes(data: Path, tmp_path: Path) -> None:
     fit(data, tmp_path / "run")
     command = ["evaluate", str(tmp_path / "run"), "--json", "--quiet"]
