@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 # Read when torch is loaded, so before it: see `criteo_stream.cli.main`.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def describe() -> dict[str, Any]:

@@ -385,7 +385,7 @@ def demo(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of ``criteo-stream`` and of ``python -m criteo_stream``."""
-    # Compute threads that spin while they wait take the cores from the loader and from other
-    # programs: on a busy machine training is ten times slower. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Compute threads that spin for long while they wait take the cores from the loader and from
+    # other programs: on a busy machine training is ten times slower. Read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")

@@ -6,7 +6,7 @@ import pytest
 
 # Read when torch is loaded: compute threads that spin while they wait make training ten times
 # slower on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pytest.fixture
