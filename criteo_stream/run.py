@@ -1,7 +1,5 @@
 """The folder of a training run: its configuration, history and checkpoints."""
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from criteo_stream.config import TrainConfig, read_toml, write_toml
 from criteo_stream.errors import RunError, UsageError
 from criteo_stream.history import History
 from criteo_stream.manifest import Manifest
-from criteo_stream.storage import full_disk_explained, write_bytes
+from criteo_stream.storage import full_disk_explained, locked_folder, write_bytes
 
 CONFIG_NAME = "config.toml"
 
@@ -84,17 +82,11 @@ class RunFolder:
                 f"{self.path} is not empty and is not a run (found {foreign[0].name}): "
                 "choose another --run"
             )
-        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"another process trains in {self.path}: wait for it, or choose another --run"
-                ) from None
+        busy = RunError(
+            f"another process trains in {self.path}: wait for it, or choose another --run"
+        )
+        with locked_folder(self.path, busy):
             yield
-        finally:
-            os.close(lock)
 
     def begin(
         self, config: TrainConfig, data: Path, manifest: Manifest, from_run: Path | None = None

@@ -5,6 +5,7 @@ meets half of one under its final name, whatever kills the writer.
 """
 
 import errno
+import fcntl
 import json
 import os
 import zlib
@@ -51,6 +52,24 @@ def full_disk_explained(path: Path) -> Iterator[None]:
             f"the disk is full while writing {path}; what was finished is kept: "
             "free some space and run the same command again to continue"
         ) from error
+
+
+@contextmanager
+def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
+    """Hold a folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        Exception: ``busy``, when another process holds the folder.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+    finally:
+        os.close(lock)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -4,9 +4,7 @@
 A record is written after the files it speaks of, so a piece without one is simply done again.
 """
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from typing import Any, Final
 from criteo_stream.errors import OutputError
 from criteo_stream.manifest import MANIFEST_NAME
 from criteo_stream.prepare.inputs import Position
-from criteo_stream.storage import full_disk_explained, write_json
+from criteo_stream.storage import full_disk_explained, locked_folder, write_json
 
 WORK_FOLDER: Final = ".work"
 _TASK_NAME: Final = "task.json"
@@ -106,19 +104,13 @@ class Workspace:
         with full_disk_explained(out):
             workspace._refuse_foreign_files()
             out.mkdir(parents=True, exist_ok=True)
-            lock = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"another process is preparing {out}: wait for it, or choose another --out"
-                ) from None
+        busy = OutputError(
+            f"another process is preparing {out}: wait for it, or choose another --out"
+        )
+        with locked_folder(out, busy):
             if restart:
                 workspace._clear()
             yield workspace
-        finally:
-            os.close(lock)
 
     def _refuse_foreign_files(self) -> None:
         if not self.out.exists():
