@@ -7,10 +7,13 @@ from typing import Any, Final, overload
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.interaction import coalesced
+from criteo_stream.interaction import coalesced, table_zeros
 
 OPTIMIZER_PREFIX: Final = "optimizer."
 """Of the moments in a checkpoint."""
+
+_ROWS_AT_ONCE: Final = 4096
+"""On a CPU; the gathered rows, their moments and the gradient then stay in its second cache."""
 
 
 class RowwiseSparseAdam(torch.optim.SparseAdam):
@@ -33,8 +36,8 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         l2: float | Tensor = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps)
-        self._l2 = l2
-        self._has_l2 = bool(torch.as_tensor(l2).any())
+        self._l2 = torch.as_tensor(l2)
+        self._has_l2 = bool(self._l2.any())
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -60,16 +63,29 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         state = self.state[parameter]
         if not state:
             state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state[moment] = table_zeros(*parameter.shape, parameter.dtype, parameter.device)
         state["step"] += 1
         rows, values = gradient._indices()[0], gradient._values()
         if not rows.numel():
             return
+        size = _ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
+        for some, theirs in zip(rows.split(size), values.split(size), strict=True):
+            self._update_rows(parameter, some, theirs, state, group)
+
+    def _update_rows(
+        self,
+        parameter: Tensor,
+        rows: Tensor,
+        values: Tensor,
+        state: dict[str, Any],
+        group: dict[str, Any],
+    ) -> None:
+        """Adam on some rows: gathered, updated, and written back while they are in the cache."""
         beta1, beta2 = group["betas"]
         weights = parameter.index_select(0, rows)
         if self._has_l2:
-            values = values + weights * self._l2
+            values = torch.addcmul(values, weights, self._l2)
         mean = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
         state["exp_avg"].index_copy_(0, rows, mean)
         square = state["exp_avg_sq"].index_select(0, rows).mul_(beta2)
@@ -135,7 +151,7 @@ class Optimizers:
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Undo `state_tensors`; other names are passed over."""
+        """Undo `state_tensors`, by copying; other names are passed over."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -152,9 +168,12 @@ class Optimizers:
             if key == "step" and isinstance(optimizer, RowwiseSparseAdam):
                 optimizer.state[parameter][key] = int(tensor)
             elif key == "step":
-                optimizer.state[parameter][key] = tensor
+                optimizer.state[parameter][key] = tensor.clone()
+            elif isinstance(optimizer, RowwiseSparseAdam):
+                moment = table_zeros(*parameter.shape, parameter.dtype, parameter.device)
+                optimizer.state[parameter][key] = moment.copy_(tensor)
             else:
-                optimizer.state[parameter][key] = tensor.to(parameter.device)
+                optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

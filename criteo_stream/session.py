@@ -30,7 +30,7 @@ from criteo_stream.manifest import Manifest
 from criteo_stream.memory import PeakMemory
 from criteo_stream.meters import Clock, RunningLoss
 from criteo_stream.models import build_model
-from criteo_stream.optim import OPTIMIZER_PREFIX, Optimizers, learning_rate_factor
+from criteo_stream.optim import Optimizers, learning_rate_factor
 from criteo_stream.plots import plot_all
 from criteo_stream.progress import Progress
 from criteo_stream.resources import refuse_what_does_not_fit
@@ -358,9 +358,7 @@ class Session:
         try:
             self._step = self._resumed_from = int(state["step"])
             load_weights(self._model, tensors, self._checkpoints.path(self._step))
-            # The tensors are mapped from a file that is deleted before long.
-            own = {n: t.clone() for n, t in tensors.items() if n.startswith(OPTIMIZER_PREFIX)}
-            self._optimizers.load_state_tensors(own)
+            self._optimizers.load_state_tensors(tensors)
             torch.set_rng_state(tensors[_RANDOM_STATE].clone())
             self._train_data.load_state_dict(state["data"])
             self._loss.load_state(state["loss"])

@@ -82,6 +82,20 @@ def test_forward_and_every_gradient_equal_the_sum_over_pairs(numeric: str, n_cla
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-8, atol=1e-9)
 
 
+def test_single_precision_is_within_a_hundred_thousandth() -> None:
+    x_num, x_cat = batch(64)
+    exact, single = model("both"), model("both").float()
+    expected = torch.stack([explicit(exact, n, c) for n, c in zip(x_num, x_cat, strict=True)])
+    logits = single(x_num.float(), x_cat)
+    exact.table.sparse = False
+    expected.sigmoid().sum().backward()
+    logits.sigmoid().sum().backward()
+    found = [logits, *(_dense(p.grad) for p in single.parameters())]
+    wanted = [expected.flatten(), *(_dense(p.grad) for p in exact.parameters())]
+    for a, b in zip(found, wanted, strict=True):
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
 def _dense(gradient: Tensor | None) -> Tensor:
     assert gradient is not None
     return gradient.to_dense() if gradient.is_sparse else gradient

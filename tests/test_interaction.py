@@ -12,6 +12,7 @@ from criteo_stream.interaction import (
     embedding_lookup,
     embedding_sums,
     keep_coalesced,
+    table_zeros,
 )
 
 shapes = st.tuples(
@@ -192,6 +193,15 @@ def test_stock_sparse_adam_accepts_the_gradient() -> None:
     torch.optim.SparseAdam([table.weight], lr=0.1).step()
     moved = (table.weight.detach() != before).any(1).nonzero().flatten().tolist()
     assert moved == sorted(set(ids.flatten().tolist()))
+
+
+def test_table_zeros_are_plain_zeros() -> None:
+    for dtype in (torch.float32, torch.float64):
+        zeros = table_zeros(5, 3, dtype)
+        assert torch.equal(zeros, torch.zeros(5, 3, dtype=dtype))
+        assert zeros.add_(1).sum() == 15
+    with torch.device("meta"):
+        assert table_zeros(2**40, 3).shape == (2**40, 3)
 
 
 def test_coalesced_only_works_where_it_must() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from criteo_stream import optim
 from criteo_stream.interaction import embedding_lookup
 from criteo_stream.models import FM
 from criteo_stream.optim import Optimizers, RowwiseSparseAdam, learning_rate_factor
@@ -25,7 +26,11 @@ def random_gradient(
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-5)])
-def test_a_thousand_steps_of_both_agree(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize("rows_at_once", [7, 4096])
+def test_a_thousand_steps_of_both_agree(
+    dtype: torch.dtype, tolerance: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim, "_ROWS_AT_ONCE", rows_at_once)
     generator = torch.Generator().manual_seed(0)
     ours = nn.Parameter(torch.randn(50, 5, generator=generator, dtype=dtype))
     stock = nn.Parameter(ours.detach().clone())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from criteo_stream.config import NUMERIC_MODES
 from criteo_stream.errors import UsageError
-from criteo_stream.interaction import embedding_lookup, embedding_sums
+from criteo_stream.interaction import embedding_lookup, embedding_sums, table_zeros
 from criteo_stream.models.layers import FMLayer, FusedTable, table_offsets
 
 
@@ -71,7 +71,7 @@ class FM(nn.Module):
         self.register_buffer("numeric_mean", means.float())
         width = n_classes + d_embed
         self.table = FusedTable(sum(sizes), n_classes, d_embed)
-        self.register_buffer("scratch", torch.zeros(sum(sizes), 1), persistent=False)
+        self.register_buffer("scratch", table_zeros(sum(sizes), 1), persistent=False)
         rate = click_rate if n_classes == 1 and 0 < click_rate < 1 else 0.5
         self.bias = nn.Parameter(torch.full((n_classes,), math.log(rate / (1 - rate))))
         self.numeric_weight = (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from criteo_stream.errors import UsageError
-from criteo_stream.interaction import embedding_lookup, keep_coalesced
+from criteo_stream.interaction import embedding_lookup, keep_coalesced, table_zeros
 
 _MOST_ROWS = 2**31
 
@@ -28,7 +28,7 @@ def table_offsets(categories: Sequence[int]) -> Tensor:
 
 
 class FusedTable(nn.Embedding):
-    """A sparse table whose rows are linear weights beside a vector: [w | v].
+    """A sparse table whose rows are linear weights beside a vector: [w | v], zeros at first.
 
     Args:
         rows: ids of all columns together.
@@ -37,7 +37,10 @@ class FusedTable(nn.Embedding):
     """
 
     def __init__(self, rows: int, linear_columns: int, d_embed: int) -> None:
-        super().__init__(rows, linear_columns + d_embed, sparse=True)
+        width = linear_columns + d_embed
+        # On no device at first: the weight is allocated, and later filled, only once.
+        super().__init__(rows, width, sparse=True, device="meta")
+        self.weight = nn.Parameter(table_zeros(rows, width))
         self.linear_columns = linear_columns
         keep_coalesced(self.weight)
 
