@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.prepare.codes import code_type, encode_values
-from criteo_stream.prepare.counts import Run, from_sortable, merge, merge_in_parts, sortable
+from criteo_stream.prepare.counts import (
+    Run,
+    SpilledRun,
+    from_sortable,
+    merge,
+    merge_in_parts,
+    sortable,
+)
 
 VALUES = st.integers(0, 2**32 - 1) | st.integers(0, 20) | st.integers(2**32 - 20, 2**32 - 1)
 
@@ -16,6 +23,10 @@ def run_of(counts: dict[int, int]) -> Run:
     return Run(
         np.array([v for v, _ in items], np.uint32), np.array([c for _, c in items], np.uint32)
     )
+
+
+def spilled(runs: list[Run]) -> list[SpilledRun]:
+    return [SpilledRun(len(run.values), lambda run=run: run) for run in runs]
 
 
 def as_dict(values: np.ndarray, counts: np.ndarray) -> dict[int, int]:
@@ -42,7 +53,7 @@ def test_merging_in_parts_gives_the_same_whatever_their_size(
     dicts: list[dict[int, int]], max_entries: int
 ) -> None:
     runs = [run_of(d) for d in dicts] or [run_of({})]
-    parts = list(merge_in_parts(runs, max_entries))
+    parts = list(merge_in_parts(spilled(runs), max_entries))
     values = np.concatenate([p[0] for p in parts])
     counts = np.concatenate([p[1] for p in parts])
     assert as_dict(values, counts) == as_dict(*merge(runs))
@@ -60,7 +71,7 @@ def test_counts_beyond_32_bits_do_not_wrap() -> None:
     near = 2**32 - 1
     runs = [run_of({7: near, 2**32 - 1: near})] * 3
     assert as_dict(*merge(runs)) == {7: 3 * near, 2**32 - 1: 3 * near}
-    parts = list(merge_in_parts(runs, 2))
+    parts = list(merge_in_parts(spilled(runs), 2))
     assert sum(int(counts.sum()) for _, counts in parts) == 6 * near
 
 
@@ -74,7 +85,7 @@ def test_parts_hold_what_the_budget_allows_even_of_skewed_values() -> None:
         runs.append(Run(values, np.ones(len(values), np.uint32)))
     entries = []
     limit = 4000
-    for values, _ in merge_in_parts(runs, limit):
+    for values, _ in merge_in_parts(spilled(runs), limit):
         bounds = int(values[0]), int(values[-1]) + 1
         entries.append(sum(len(run.between(*bounds).values) for run in runs))
     assert len(entries) > 10

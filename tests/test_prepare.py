@@ -1,9 +1,11 @@
 import gzip
 import json
+import resource
 import subprocess
 import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pyarrow as pa
 import pytest
 from sklearn.preprocessing import QuantileTransformer
 
+from criteo_stream.dataset import CriteoDataset
 from criteo_stream.errors import DataSetError, InputError, OutputError, UsageError
+from criteo_stream.loader import CriteoLoader
 from criteo_stream.manifest import Manifest, verify_file
 from criteo_stream.order import LANES, Order
 from criteo_stream.prepare.fitting import load_encoder
@@ -245,6 +249,25 @@ def test_a_fit_in_many_parts_gives_the_same_set(
     monkeypatch.setattr("criteo_stream.prepare.fitting.MERGE_BYTES_PER_ENTRY", per_entry)
     prepare(raw, tmp_path / "data", workers=1, **SMALL)
     assert content(tmp_path / "data") == content(made)
+
+
+@pytest.fixture
+def few_open_files() -> Iterator[None]:
+    """Hardly more files may be open than are."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir()) + 80
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, limits[0]), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("few_open_files")
+def test_a_set_of_more_work_units_than_files_may_be_open(raw: Path, tmp_path: Path) -> None:
+    prepare(raw, tmp_path / "data", **SMALL | {"block_rows": 20})
+    manifest = Manifest.read(tmp_path / "data")
+    assert len(manifest.shards["train"]) == ROWS / 20
+    batches = CriteoLoader(CriteoDataset(tmp_path / "data", "train", 64), workers=1)
+    assert sum(len(label) for _, label in batches) == manifest.rows["train"]
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "crlf", "no last newline", "small chunks"])

@@ -6,7 +6,7 @@ cuts the value range so that each part fits the budget, however many distinct va
 Integer columns are counted as unsigned values of the same order (`sortable`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -32,9 +32,17 @@ class Run:
     counts: UInt32Array
 
     def between(self, low: int, high: int) -> "Run":
-        """The part with low ≤ value < high."""
+        """A copy of the part with low ≤ value < high."""
         start, stop = np.searchsorted(self.values, np.array([low, high], np.int64))
-        return Run(self.values[start:stop], self.counts[start:stop])
+        return Run(self.values[start:stop].copy(), self.counts[start:stop].copy())
+
+
+@dataclass(frozen=True)
+class SpilledRun:
+    """A run on disk, mapped only while it is looked at: 1TB has more than files may be open."""
+
+    entries: int
+    open: Callable[[], Run]
 
 
 def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
@@ -56,7 +64,7 @@ def merge(runs: Sequence[Run]) -> tuple[UInt32Array, Int64Array]:
 
 
 def merge_in_parts(
-    runs: Sequence[Run], max_entries: int
+    runs: Sequence[SpilledRun], max_entries: int
 ) -> Iterator[tuple[UInt32Array, Int64Array]]:
     """Merge runs value range by value range, with about ``max_entries`` run entries at a time.
 
@@ -65,18 +73,18 @@ def merge_in_parts(
     """
     bounds = _cut(runs, max_entries)
     for low, high in pairwise(bounds):
-        yield merge([run.between(low, high) for run in runs])
+        yield merge([run.open().between(low, high) for run in runs])
 
 
-def _cut(runs: Sequence[Run], max_entries: int) -> list[int]:
+def _cut(runs: Sequence[SpilledRun], max_entries: int) -> list[int]:
     """Bounds of value ranges that hold about equally many entries, at most ``max_entries``."""
-    total = sum(len(run.values) for run in runs)
+    total = sum(run.entries for run in runs)
     # One spare part and a dense sample keep a part of skewed values below the limit too.
     parts = -(-total // max_entries) + 1 if total > max_entries else 1
     if parts == 1:
         return [0, 2**32]
     stride = max(1, total // (64 * parts * max(1, len(runs))))
-    sample = np.sort(np.concatenate([run.values[::stride] for run in runs]))
+    sample = np.sort(np.concatenate([run.open().values[::stride].copy() for run in runs]))
     cuts = sample[np.arange(1, parts) * len(sample) // parts]
     return [0, *np.unique(cuts[cuts > 0]).tolist(), 2**32]
 

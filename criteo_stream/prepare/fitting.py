@@ -21,7 +21,7 @@ from criteo_stream.manifest import (
 from criteo_stream.prepare.counts import (
     MERGE_BYTES_PER_ENTRY,
     Int64Array,
-    Run,
+    SpilledRun,
     UInt32Array,
     merge_in_parts,
 )
@@ -35,7 +35,7 @@ from criteo_stream.prepare.quantiles import (
     read_tables,
     write_tables,
 )
-from criteo_stream.prepare.units import open_runs, verify_runs
+from criteo_stream.prepare.units import spilled_runs, verify_runs
 from criteo_stream.prepare.vocabulary import build_vocabulary, read_vocabulary, write_lookup
 from criteo_stream.prepare.workspace import UnitRecord, Workspace
 from criteo_stream.progress import Progress
@@ -107,7 +107,7 @@ class Fitter:
         return self._workspace.fit / f"{column}.parquet"
 
     def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
-        runs = open_runs(self._workspace.units, records, column)
+        runs = spilled_runs(self._workspace.units, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
             rows = sum(r.rows[0] for r in records) - missing
@@ -118,7 +118,7 @@ class Fitter:
         self._progress.advance(sum(r.runs[column] for r in records))
 
     def _fit_numeric(
-        self, column: str, runs: Sequence[Run], *, missing: int, rows: int, total: int
+        self, column: str, runs: Sequence[SpilledRun], *, missing: int, rows: int, total: int
     ) -> None:
         distinct = 0
 
@@ -146,7 +146,7 @@ class Fitter:
         )
         write_json(_record(self._workspace, column), asdict(facts))
 
-    def _fit_categorical(self, column: str, runs: Sequence[Run], *, missing: int) -> None:
+    def _fit_categorical(self, column: str, runs: Sequence[SpilledRun], *, missing: int) -> None:
         built = build_vocabulary(
             merge_in_parts(runs, self._max_entries),
             vocabulary_path(self._workspace.out, column),

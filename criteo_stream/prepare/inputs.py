@@ -6,7 +6,7 @@ Order is natural everywhere (digits compare as numbers, so ``day_9`` comes befor
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -264,12 +264,14 @@ def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
     return text[:cut], lines, text[cut:]
 
 
-def count_lines(source: RawInput) -> int:
-    """Lines of an input, a last one without newline included."""
+def count_lines(source: RawInput, advance: Callable[[int], None] = lambda _: None) -> int:
+    """Lines of an input, a last one without newline included; ``advance`` is told of progress."""
     lines, last = 0, b"\n"
     with open_decompressed(source) as stream:
         while block := stream.read(CHUNK_BYTES):
-            lines += block.count(b"\n")
+            found = block.count(b"\n")
+            advance(found)
+            lines += found
             last = block[-1:]
     return lines + (last != b"\n")
 

@@ -389,8 +389,9 @@ class _Preparation:
         state = asdict(InputState.of(source.path))
         counted = json.loads(path.read_text()) if path.exists() else {}
         if counted.get("state") != state:
-            self._say(f"counting the lines of {source.path}")
-            lines = count_lines(source)
+            about = estimate([source], self.resources.threads).rows
+            with Progress(f"count {source.path.name}", about, quiet=self.quiet) as bar:
+                lines = count_lines(source, bar.advance)
             if counted and counted["lines"] != lines:
                 raise InputError(
                     f"{source.path} changed since its lines were counted ({counted['lines']:,} "

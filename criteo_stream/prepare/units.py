@@ -8,6 +8,8 @@ written: training rows first, then valid, then test, mixed within each.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,7 +19,7 @@ import polars as pl
 
 from criteo_stream.errors import OutputError
 from criteo_stream.prepare.codes import CodeArray, code_type, encode_values
-from criteo_stream.prepare.counts import Run, UInt32Array, from_sortable, sortable
+from criteo_stream.prepare.counts import Run, SpilledRun, UInt32Array, from_sortable, sortable
 from criteo_stream.prepare.workspace import UnitRecord
 from criteo_stream.schema import FEATURE_COLUMNS, LABEL
 from criteo_stream.storage import atomic_path, file_crc32
@@ -92,7 +94,7 @@ def write_unit(
     files = {}
     for suffix, arrays in content.items():
         path = folder / (name + suffix)
-        with atomic_path(path) as partial, partial.open("wb") as file:
+        with atomic_path(path) as aside, aside.open("wb") as file:
             for array in arrays:
                 _write_aligned(array, file)
         files[path.name] = file_crc32(path)
@@ -130,24 +132,32 @@ def open_values(folder: Path, record: UnitRecord) -> dict[str, UInt32Array]:
         OutputError: the scratch file is damaged or missing.
     """
     path = _verified(folder / (record.name + _VALUES), record)
-    return {c: _map_part(path, record, c) for c in FEATURE_COLUMNS}
+    everything = _mapped(path, 0, sum(record.runs.values()))
+    starts = _starts(record)
+    return {c: everything[starts[c] :][: record.runs[c]] for c in FEATURE_COLUMNS}
 
 
-def open_runs(folder: Path, records: Sequence[UnitRecord], column: str) -> list[Run]:
-    """The runs of one column in all units, mapped from disk; `verify_runs` before."""
-    return [
-        Run(*(_map_part(folder / (r.name + suffix), r, column) for suffix in (_VALUES, _COUNTS)))
-        for r in records
-    ]
+def spilled_runs(folder: Path, records: Sequence[UnitRecord], column: str) -> list[SpilledRun]:
+    """The runs of one column in all units; `verify_runs` before."""
+    return [SpilledRun(r.runs[column], partial(_open_run, folder, r, column)) for r in records]
 
 
-def _map_part(path: Path, record: UnitRecord, column: str) -> UInt32Array:
-    before = FEATURE_COLUMNS[: FEATURE_COLUMNS.index(column)]
-    length = record.runs[column]
+def _open_run(folder: Path, record: UnitRecord, column: str) -> Run:
+    start, length = _starts(record)[column], record.runs[column]
+    files = (folder / (record.name + suffix) for suffix in (_VALUES, _COUNTS))
+    return Run(*(_mapped(path, start, length) for path in files))
+
+
+def _starts(record: UnitRecord) -> dict[str, int]:
+    """Where each column's distinct values begin among those of all columns."""
+    ends = accumulate(record.runs[c] for c in FEATURE_COLUMNS)
+    return {c: end - record.runs[c] for c, end in zip(FEATURE_COLUMNS, ends, strict=True)}
+
+
+def _mapped(path: Path, start: int, length: int) -> UInt32Array:
     if not length:
         return np.empty(0, np.uint32)
-    start = 4 * sum(record.runs[c] for c in before)
-    return np.memmap(path, np.uint32, "r", start, (length,))
+    return np.memmap(path, np.uint32, "r", 4 * start, (length,))
 
 
 def verify_runs(folder: Path, record: UnitRecord) -> None:
