@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format slow bench clean
+.PHONY: help demo test check format faults slow bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,6 +29,9 @@ check: $(STAMP) ## ruff (lint and format) and mypy
 format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(STAMP) ## every test that kills processes and damages files, the long ones too
+	$(BIN)/python -m pytest -m "not gpu" tests/faults tests/distributed tests/test_trainer.py tests/test_checkpoint.py
 
 slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.interaction import embedding_sums, keep_coalesced
+from criteo_stream.interaction import embedding_sums, keep_coalesced, table_zeros
 from criteo_stream.models import FM
 from criteo_stream.optim import Optimizers, RowwiseSparseAdam
 
@@ -108,10 +108,10 @@ def stock_step(ids: list[Tensor], labels: Tensor, rows: int, dim: int) -> Callab
 
 def kernel_step(ids: list[Tensor], labels: Tensor, rows: int, dim: int) -> Callable[[], None]:
     """A step of this package's sparse path on the same look-ups."""
-    weight = nn.Parameter(torch.empty(rows, 1 + dim))
+    weight = nn.Parameter(table_zeros(rows, 1 + dim))
     nn.init.normal_(weight, std=0.01)
     keep_coalesced(weight)
-    scratch = torch.zeros(rows, 1)
+    scratch = table_zeros(rows, 1)
     optimizer = RowwiseSparseAdam([weight])
     batches = _cycle(ids)
 

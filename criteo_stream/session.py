@@ -147,7 +147,7 @@ class Session:
         stopped = False
         total_rows = self._config.epochs * self._train_data.rows
         with (
-            StopSignal(impatient=self._ranks.world_size == 1) as signal,
+            StopSignal(alone=self._ranks.world_size == 1) as signal,
             Progress(
                 "train", total_rows, done=self._rows_after(self._step), quiet=self._quiet
             ) as bar,

@@ -112,20 +112,13 @@ class Running:
             process.kill()
 
     def lose(self, rank: int) -> list[int | None]:
-        """SIGKILL a rank, and end the others as torchrun then does; exit codes by rank.
-
-        A rank that waits in a collective for the lost one does not hear SIGTERM; torchrun kills it
-        after 30 s, here sooner.
-        """
+        """SIGKILL a rank, and end the others as torchrun then does; exit codes by rank."""
         self.kill(rank)
         for process in self.processes:
             process.join(0.2)
             if process.is_alive():
                 process.terminate()
-        for process in self.processes:
-            process.join(5)
-        self.kill()
-        return self.wait(30)
+        return self.wait(20)
 
     def send(self, number: signal.Signals, rank: int = 0) -> None:
         """Send a rank a signal."""

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,25 @@ def test_a_rank_that_is_killed_takes_the_other_down(data: Path, tmp_path: Path) 
     assert "rank 0 lost another rank" in text
     assert "the same command again continues from the last checkpoint" in text
     assert "Traceback" not in text
+
+
+def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
+    data: Path, tmp_path: Path
+) -> None:
+    """As when torchrun ends the group after a machine of another rank has frozen."""
+    target = "criteo_stream.session:Session._train_step"
+    running = train(
+        data, tmp_path, ranks=2, plan=Plan(target=target, call=40, act="SIGSTOP", rank=1)
+    )
+    frozen = running.processes[1].pid
+    assert frozen is not None
+    wait_for(lambda: " T " in Path(f"/proc/{frozen}/stat").read_text())
+    time.sleep(1)  # for the other to reach the collective
+    running.send(signal.SIGTERM)
+    running.processes[0].join(15)
+    running.kill(1)
+    assert running.wait(1) == [1, -signal.SIGKILL]
+    assert "which does not answer; the same command again continues" in running.text(0)
 
 
 @pytest.mark.parametrize("call", [1, 40])
