@@ -102,7 +102,7 @@ def preprocess(
     test_files: Annotated[
         list[str] | None, typer.Option(help="Files or globs that are the test split.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="auto, kaggle or terabyte.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, kaggle, terabyte or reczoo.")] = "auto",
     min_count: Annotated[int, typer.Option(help="Rarer values in training become OOV.")] = 10,
     max_vocabulary: Annotated[
         int | None, typer.Option(help="Most known values a column.", show_default="no limit")
@@ -326,7 +326,7 @@ def predict(
     raw: Annotated[list[str], typer.Argument(metavar="RAW...", help="Files, folders or globs.")],
     out: Annotated[Path, typer.Option(help="predictions.parquet or .csv.")],
     data: DataOption = None,
-    layout: Annotated[str, typer.Option(help="auto, kaggle or terabyte.")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, kaggle, terabyte or reczoo.")] = "auto",
     max_bad_rows: BadRows = 0,
     short_lines: ShortLines = "reject",
     quiet: Quiet = False,

@@ -40,14 +40,15 @@ def inspect(path: Path, *, verify: bool = False) -> tuple[dict[str, Any], str]:
 
 
 def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
-    from criteo_stream.prepare.inputs import RawInput, detect_layout, sample_lines
+    from criteo_stream.prepare.inputs import RawInput, detect_layout, header_of, sample_lines
     from criteo_stream.prepare.raw import explain
     from criteo_stream.prepare.space import estimate
 
     source = RawInput(path)
     layout = detect_layout(source)
     sample = sample_lines(source)
-    reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, start=1)]
+    first = 2 if header_of(source) else 1
+    reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, first)]
     bad = [{"line": i, "reason": reason} for i, reason in reasons if reason]
     figures: dict[str, Any] = {
         "kind": "raw",
@@ -57,7 +58,8 @@ def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
         "rows_estimated": estimate([source], 1).rows,
         "sample": {"lines": len(sample), "malformed": bad},
     }
-    fields = [line.decode(errors="backslashreplace").split("\t") for line in sample[:5]]
+    lines = [line.decode(errors="backslashreplace") for line in sample[:5]]
+    fields = [line.split(layout.separator.decode()) for line in lines]
     text = [
         f"{path}: raw log, layout {layout.name}, "
         f"{'with' if layout.labelled else 'without'} labels, "

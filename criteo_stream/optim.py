@@ -63,14 +63,13 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         state = self.state[parameter]
         if not state:
             state["step"] = 0
-            for moment in ("exp_avg", "exp_avg_sq"):
-                state[moment] = table_zeros(*parameter.shape, parameter.dtype, parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = _moment(parameter), _moment(parameter)
         state["step"] += 1
         rows, values = gradient._indices()[0], gradient._values()
         if not rows.numel():
             return
         size = _ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
-        for some, theirs in zip(rows.split(size), values.split(size), strict=True):
+        for some, theirs in zip(torch.split(rows, size), torch.split(values, size), strict=True):
             self._update_rows(parameter, some, theirs, state, group)
 
     def _update_rows(
@@ -95,6 +94,11 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         denominator = square.sqrt_().add_(group["eps"])
         weights.addcdiv_(mean, denominator, value=-group["lr"] * math.sqrt(bias2) / bias1)
         parameter.index_copy_(0, rows, weights)
+
+
+def _moment(table: Tensor) -> Tensor:
+    rows, width = table.shape
+    return table_zeros(rows, width, table.dtype, table.device)
 
 
 class Optimizers:
@@ -170,8 +174,7 @@ class Optimizers:
             elif key == "step":
                 optimizer.state[parameter][key] = tensor.clone()
             elif isinstance(optimizer, RowwiseSparseAdam):
-                moment = table_zeros(*parameter.shape, parameter.dtype, parameter.device)
-                optimizer.state[parameter][key] = moment.copy_(tensor)
+                optimizer.state[parameter][key] = _moment(parameter).copy_(tensor)
             else:
                 optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from criteo_stream.prepare.inputs import KAGGLE, Chunk, Layout, Position, RawInput
 from criteo_stream.prepare.raw import ParsedChunk, parse_chunk
+from criteo_stream.schema import FEATURE_COLUMNS, LABEL
 
 VALID_LINE = b"\t".join([b"1", *[b"5"] * 13, *[b"0a1b2c3d"] * 26])
 
@@ -27,6 +28,11 @@ def raw_lines(rows: int, *, seed: int = 0, click_rate: float = 0.25) -> list[byt
 
 def _with_missing(random: np.random.Generator, texts: np.ndarray, share: float) -> np.ndarray:
     return np.where(random.random(len(texts)) < share, b"", texts)
+
+
+def reczoo_lines(lines: list[bytes]) -> list[bytes]:
+    """The same rows as Criteo_x4 has them: commas, and a header."""
+    return [",".join([LABEL, *FEATURE_COLUMNS]).encode(), *(x.replace(b"\t", b",") for x in lines)]
 
 
 def write_raw(path: Path, lines: list[bytes]) -> Path:

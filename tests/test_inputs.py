@@ -13,6 +13,7 @@ from criteo_stream.prepare import inputs
 from criteo_stream.prepare.inputs import (
     KAGGLE,
     KAGGLE_UNLABELLED,
+    RECZOO,
     TERABYTE,
     Position,
     RawInput,
@@ -23,9 +24,10 @@ from criteo_stream.prepare.inputs import (
     natural_key,
     open_decompressed,
     read_chunks,
+    sample_lines,
     sample_sizes,
 )
-from tests.raw_lines import VALID_LINE, raw_lines, write_raw
+from tests.raw_lines import VALID_LINE, raw_lines, reczoo_lines, write_raw
 
 TEXT = b"".join(line + b"\n" for line in raw_lines(2000))
 
@@ -196,6 +198,7 @@ def test_layouts_are_recognised_from_the_first_lines(tmp_path: Path) -> None:
             ("test.txt", unlabelled(lines), KAGGLE_UNLABELLED),
             ("day_3", lines, TERABYTE),
             ("one.txt", lines[:1], KAGGLE),
+            ("x4.csv", reczoo_lines(lines), RECZOO),
         ]
     ):
         folder = tmp_path / str(number)
@@ -225,7 +228,14 @@ def test_layouts_do_not_mix(tmp_path: Path) -> None:
     assert layout_of([day]) == TERABYTE
     assert layout_of([day], "kaggle") == KAGGLE
     assert layout_of([train], "terabyte") == TERABYTE
-    with pytest.raises(UsageError, match="--layout reczo is not known"):
+    csv = RawInput(write_raw(tmp_path / "x4.csv", reczoo_lines(lines)))
+    assert layout_of([csv]) == layout_of([csv], "reczoo") == RECZOO
+    for sources, wanted in (([train, csv], "auto"), ([csv], "kaggle"), ([train], "reczoo")):
+        with pytest.raises(InputError, match="is of the layout"):
+            layout_of(sources, wanted)
+    with pytest.raises(
+        UsageError, match="--layout reczo is not known: use auto, kaggle, terabyte, reczoo"
+    ):
         layout_of([train], "reczo")
 
 
@@ -245,3 +255,23 @@ def test_rows_are_estimated_from_a_sample(tmp_path: Path, suffix: str) -> None:
     expansion, bytes_per_line = sample_sizes(source)
     rows = source.path.stat().st_size * expansion / bytes_per_line
     assert rows == pytest.approx(40_000, rel=0.1 if suffix == ".zst" else 0.05)
+
+
+def test_a_header_is_no_row(tmp_path: Path) -> None:
+    lines = reczoo_lines(raw_lines(20))
+    source = RawInput(write_raw(tmp_path / "x4.csv", lines))
+    assert count_lines(source) == 20
+    assert sample_lines(source) == lines[1:]
+    (chunk,) = read_chunks(source)
+    assert (chunk.start.lines, chunk.start.bytes, chunk.lines) == (0, len(lines[0]) + 1, 20)
+    assert chunk.text == b"".join(line + b"\n" for line in lines[1:])
+    empty = RawInput(write_raw(tmp_path / "empty.csv", lines[:1]))
+    with pytest.raises(InputError, match=r"empty\.csv is empty"):
+        list(read_chunks(empty))
+
+
+def test_another_header_is_refused(tmp_path: Path) -> None:
+    lines = reczoo_lines(raw_lines(3))
+    source = RawInput(write_raw(tmp_path / "x.csv", [lines[0].replace(b"I3,", b"I4,"), *lines[1:]]))
+    with pytest.raises(InputError, match=r"has the header 'label,I1,I2,I4.*name its columns label"):
+        detect_layout(source)

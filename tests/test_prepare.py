@@ -25,7 +25,14 @@ from criteo_stream.prepare.splits import HashedSplit
 from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL, SPLITS
 from criteo_stream.synthetic import write_synthetic
 from tests.data_sets import content, prepare, real_rows
-from tests.raw_lines import VALID_LINE, parse, raw_lines, with_field, write_raw
+from tests.raw_lines import (
+    VALID_LINE,
+    parse,
+    raw_lines,
+    reczoo_lines,
+    with_field,
+    write_raw,
+)
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -294,6 +301,21 @@ def test_the_form_of_the_input_cannot_be_seen_in_the_set(
             assert isinstance(manifest, dict)
             del manifest["inputs"]
     assert found == expected
+
+
+def test_reczoo_rows_give_the_shards_of_the_raw_ones(made: Path, tmp_path: Path) -> None:
+    lines = reczoo_lines(LINES)
+    path = tmp_path / "log.tsv.gz"
+    path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in lines)))
+    result = prepare(path, tmp_path / "data", **SMALL)
+    assert (result.manifest.layout, result.manifest.rows["read"]) == ("reczoo", ROWS)
+    expected, found = content(made), content(tmp_path / "data")
+    del expected["manifest.json"], found["manifest.json"]
+    assert found == expected
+    lines[3] = with_field(4, b"x", LINES[2]).replace(b"\t", b",")
+    bad = write_raw(tmp_path / "bad.csv", lines)
+    with pytest.raises(InputError, match=r"bad\.csv, line 4: I4 is 'x', expected an integer"):
+        prepare(bad, tmp_path / "bad", **SMALL)
 
 
 def test_inputs_of_several_files_are_read_in_natural_order(tmp_path: Path) -> None:

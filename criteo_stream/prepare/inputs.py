@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from criteo_stream.errors import InputError, UsageError
-from criteo_stream.schema import BLOCK_ROWS, INTEGER_COLUMNS
+from criteo_stream.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
@@ -47,10 +47,21 @@ class Layout:
         """Separators in a valid line."""
         return 39 if self.labelled else 38
 
+    @property
+    def separator_name(self) -> str:
+        """In the plural."""
+        return "tabs" if self.separator == b"\t" else "commas"
+
 
 KAGGLE: Final = Layout(name="kaggle", labelled=True)
 KAGGLE_UNLABELLED: Final = Layout(name="kaggle", labelled=False)
 TERABYTE: Final = Layout(name="terabyte", labelled=True)
+RECZOO: Final = Layout(name="reczoo", labelled=True, separator=b",")
+"""Criteo_x4 of the reczoo benchmarks: the rows of Kaggle, with a header."""
+_LAYOUTS: Final = {layout.name: layout for layout in (KAGGLE, TERABYTE, RECZOO)}
+
+_HEADER: Final = ",".join([LABEL, *FEATURE_COLUMNS]).encode()
+_HEADER_START: Final = b"label,"
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ class Chunk:
     end: Position
     text: bytes
     """Ends with a newline."""
+    header_lines: int = 0
+    """Of the file, before its rows; ``start`` and ``end`` do not count them."""
 
     @property
     def lines(self) -> int:
@@ -201,18 +214,21 @@ def read_chunks(
 ) -> Iterator[Chunk]:
     """Read an input as chunks of whole lines; no chunk crosses a multiple of ``unit_rows`` lines.
 
-    A missing last newline is added. A plain file is read from ``start`` on; a compressed one is
-    decompressed again from its beginning.
+    A header is passed over; a missing last newline is added. A plain file is read from ``start``
+    on; a compressed one is decompressed again from its beginning.
 
     Raises:
         InputError: the file is damaged, empty, or holds a line of over 1 MiB.
     """
+    header = header_of(source)
     position = start
+    if not start.bytes:
+        position = Position(bytes=len(header), crc32=zlib.crc32(header))
     with open_decompressed(source) as stream:
         if source.compressed:
-            _pass_over(source, stream, start.bytes)
+            _pass_over(source, stream, position.bytes)
         else:
-            stream.seek(start.bytes)
+            stream.seek(position.bytes)
         for text in _whole_lines(source, stream):
             while text:
                 part, lines, text = _split_after(text, unit_rows - position.lines % unit_rows)
@@ -221,7 +237,13 @@ def read_chunks(
                     bytes=position.bytes + len(part),
                     crc32=zlib.crc32(part, position.crc32),
                 )
-                yield Chunk(source=source, start=position, end=end, text=part)
+                yield Chunk(
+                    source=source,
+                    start=position,
+                    end=end,
+                    text=part,
+                    header_lines=len(header) > 0,
+                )
                 position = end
     if not position.lines:
         raise InputError(f"{source.path} is empty")
@@ -265,7 +287,7 @@ def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
 
 
 def count_lines(source: RawInput, advance: Callable[[int], None] = lambda _: None) -> int:
-    """Lines of an input, a last one without newline included; ``advance`` is told of progress."""
+    """Rows of an input, a last one without newline included; ``advance`` is told of progress."""
     lines, last = 0, b"\n"
     with open_decompressed(source) as stream:
         while block := stream.read(CHUNK_BYTES):
@@ -273,7 +295,7 @@ def count_lines(source: RawInput, advance: Callable[[int], None] = lambda _: Non
             advance(found)
             lines += found
             last = block[-1:]
-    return lines + (last != b"\n")
+    return lines + (last != b"\n") - (len(header_of(source)) > 0)
 
 
 _INTEGERS = rb"(?:-?[0-9]+)?"
@@ -284,15 +306,35 @@ _UNLABELLED = re.compile(_FEATURES)
 
 
 def sample_lines(source: RawInput, lines: int = _SAMPLE_LINES) -> list[bytes]:
-    """The first lines of an input, without line ends."""
+    """The first rows of an input, without line ends."""
     with open_decompressed(source) as stream:
-        head = stream.read(1 << 16)
+        head = bytes(stream.read(1 << 16))
     if not head:
         raise InputError(f"{source.path} is empty")
-    found = bytes(head).split(b"\n")
+    found = head.removeprefix(header_of(source)).split(b"\n")
     if len(found) > 1:
         found.pop()  # the last one is cut short, or empty after a final newline
     return [line.removesuffix(b"\r") for line in found[:lines]]
+
+
+def header_of(source: RawInput) -> bytes:
+    """The header of a file that has one, with its line end; else nothing.
+
+    Raises:
+        InputError: it names other columns than label, I1..I13, C1..C26.
+    """
+    with open_decompressed(source) as stream:
+        head = bytes(stream.read(2 * len(_HEADER)))
+    if not head.startswith(_HEADER_START):
+        return b""
+    line, newline, _ = head.partition(b"\n")
+    if line.removesuffix(b"\r") != _HEADER:
+        found = line[:80].decode(errors="backslashreplace")
+        raise InputError(
+            f"{source.path} has the header {found!r}…, expected {_HEADER[:20].decode()!r} … "
+            f"{_HEADER[-8:].decode()!r}: name its columns label, I1 to I13, C1 to C26 in this order"
+        )
+    return line + newline
 
 
 def detect_layout(source: RawInput) -> Layout:
@@ -301,6 +343,8 @@ def detect_layout(source: RawInput) -> Layout:
     Raises:
         InputError: most of the first lines are in no known layout; the message says what they are.
     """
+    if header_of(source):
+        return RECZOO
     lines = sample_lines(source)
     # A line that lost trailing tabs still tells its layout by what its fields look like.
     labelled = sum(bool(_LABELLED.fullmatch(_padded(line, 39))) for line in lines)
@@ -331,8 +375,8 @@ def layout_of(inputs: Sequence[RawInput], wanted: str = "auto") -> Layout:
         InputError: an input is in no known layout, or two inputs differ.
         UsageError: ``wanted`` is not a known layout.
     """
-    if wanted not in ("auto", "kaggle", "terabyte"):
-        raise UsageError(f"--layout {wanted} is not known: use auto, kaggle or terabyte")
+    if wanted != "auto" and wanted not in _LAYOUTS:
+        raise UsageError(f"--layout {wanted} is not known: use auto, {', '.join(_LAYOUTS)}")
     layouts = [detect_layout(source) for source in inputs]
     for source, layout in zip(inputs, layouts, strict=True):
         if layout.labelled != layouts[0].labelled:
@@ -341,11 +385,18 @@ def layout_of(inputs: Sequence[RawInput], wanted: str = "auto") -> Layout:
                 f"{source.path} has {layout.separators + 1}: give labelled and unlabelled "
                 "inputs to separate runs"
             )
+        if layout.separator != _LAYOUTS.get(wanted, layouts[0]).separator:
+            named = f"--layout {wanted}" if wanted in _LAYOUTS else str(inputs[0].path)
+            raise InputError(
+                f"{source.path} is of the layout {layout.name}, which does not go with {named}: "
+                "give inputs of one layout"
+            )
     if not layouts[0].labelled:
         return KAGGLE_UNLABELLED
     if wanted == "auto":
-        wanted = "terabyte" if all(layout == TERABYTE for layout in layouts) else "kaggle"
-    return TERABYTE if wanted == "terabyte" else KAGGLE
+        same = all(layout == layouts[0] for layout in layouts)
+        return layouts[0] if same else KAGGLE
+    return _LAYOUTS[wanted]
 
 
 def sample_sizes(source: RawInput) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class PrepareOptions:
     """The options that decide the output."""
 
     layout: str = "auto"
-    """``kaggle``, ``terabyte``, or ``auto``: recognised from the first lines."""
+    """``kaggle``, ``terabyte``, ``reczoo``, or ``auto``: recognised from the first lines."""
     split: str = "random"
     """``random`` by (seed, input, line), ``tail`` in time order, or ``terabyte``."""
     valid: float | None = None

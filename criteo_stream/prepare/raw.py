@@ -33,7 +33,7 @@ class Reject:
 
     file: str
     line: int
-    """Counted from 1."""
+    """Counted from 1, a header included."""
     reason: str
     text: str
     """Its beginning; bytes that are not UTF-8 are escaped."""
@@ -54,7 +54,7 @@ class ParsedChunk:
     frame: pl.DataFrame
     """``label`` uint8 (if the layout has one), I1..I13 int32, C1..C26 uint32; null is missing."""
     line_numbers: npt.NDArray[np.int64]
-    """Per row of the frame, counted from 1."""
+    """Per row of the frame, counted from 1, a header left out."""
     rejected: int
     """Malformed lines."""
     rejects: list[Reject]
@@ -70,7 +70,7 @@ class _NotCleanError(Exception):
 def parse_chunk(chunk: Chunk, layout: Layout, *, pad_short_lines: bool = False) -> ParsedChunk:
     """Parse and validate whole lines; malformed ones are explained, never dropped silently.
 
-    ``pad_short_lines`` accepts lines that are short only by trailing tabs.
+    ``pad_short_lines`` accepts lines that are short only by trailing separators.
     """
     text = chunk.text
     if b"\r" in text:
@@ -93,7 +93,11 @@ def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
     plan = _plan(layout)
     try:
         raw = pl.read_csv(
-            text, separator="\t", has_header=False, schema=plan.schema, quote_char=None
+            text,
+            separator=layout.separator.decode(),
+            has_header=False,
+            schema=plan.schema,
+            quote_char=None,
         )
     except pl.exceptions.PolarsError as error:  # 41 fields, a number that is none or too large
         raise _NotCleanError from error
@@ -175,11 +179,17 @@ def _parse_line_by_line(
             fields = line.count(layout.separator) + 1
             reason = (
                 f"{fields} fields instead of {layout.separators + 1}: the line lost its trailing "
-                "tabs (an editor or a strip() removes them); --short-lines pad restores them"
+                f"{layout.separator_name} (an editor or a strip() removes them); "
+                "--short-lines pad restores them"
             )
         excerpt = line[:_EXCERPT_BYTES].decode(errors="backslashreplace")
         rejects.append(
-            Reject(file=str(chunk.source.path), line=number, reason=reason, text=excerpt)
+            Reject(
+                file=str(chunk.source.path),
+                line=number + chunk.header_lines,
+                reason=reason,
+                text=excerpt,
+            )
         )
     frame = _parse_good(good, layout)
     return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
