@@ -3,8 +3,8 @@
     python -m benchmarks.train [--quick] [--data DATA] [--batch-size N] [--repetitions N]
 
 ``end to end`` is what ``criteo-stream train`` does with the whole split: loader, step, running
-loss, progress, from the first row group on. ``step`` is the same step on the same batches, in memory
-already; ``stock`` the recipe of `benchmarks.train_step` behind the same loader, on the first rows
+loss, progress, from the first row group on. ``step`` is the same step on the same batches, but in
+memory; ``stock`` the recipe of `benchmarks.train_step` behind the same loader, on the first rows
 only. Without ``--data`` synthetic rows are prepared.
 """
 
