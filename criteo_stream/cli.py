@@ -151,7 +151,7 @@ def preprocess(
     figures = result.to_dict()
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    from criteo_stream.memory import format_size
+    from criteo_stream.amounts import format_size
 
     rows = figures["rows"]
     text = (
@@ -376,8 +376,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
+    from criteo_stream.amounts import parse_rows
     from criteo_stream.demo import run_demo
-    from criteo_stream.synthetic import parse_rows
 
     figures, text = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
     _show(figures, text, as_json=as_json)

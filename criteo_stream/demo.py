@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from criteo_stream.amounts import format_size
 from criteo_stream.config import TrainConfig
 from criteo_stream.errors import OutputError
-from criteo_stream.memory import format_size
 from criteo_stream.plots import plot
 from criteo_stream.prepare import preprocess
 from criteo_stream.progress import Progress

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from criteo_stream.amounts import format_size
 from criteo_stream.errors import CriteoStreamError, InputError
 from criteo_stream.manifest import MANIFEST_NAME, Manifest, verify_file
-from criteo_stream.memory import format_size
 from criteo_stream.run import CONFIG_NAME, RunFolder
 from criteo_stream.schema import SPLITS
 

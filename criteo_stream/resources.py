@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from criteo_stream.amounts import format_size
 from criteo_stream.config import TrainConfig
 from criteo_stream.distributed import Ranks
 from criteo_stream.errors import OutputError, RunError
 from criteo_stream.manifest import Manifest
-from criteo_stream.memory import available_bytes, format_size
+from criteo_stream.memory import available_bytes
 from criteo_stream.models import build_model
 
 _COPIES = 3

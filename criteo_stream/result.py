@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from criteo_stream.memory import format_size
+from criteo_stream.amounts import format_size
 
 FIGURES: Final = {
     "auc": "AUC",

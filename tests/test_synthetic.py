@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from criteo_stream.amounts import parse_rows
 from criteo_stream.errors import UsageError
 from criteo_stream.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
-from criteo_stream.synthetic import CHUNK_ROWS, generate, parse_rows, write_synthetic
+from criteo_stream.synthetic import CHUNK_ROWS, generate, write_synthetic
 from criteo_stream.synthetic.lines import value_of_rank
 from criteo_stream.synthetic.marginals import MARGINALS, MISSING
 

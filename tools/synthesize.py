@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from criteo_stream.amounts import parse_rows
 from criteo_stream.errors import CriteoStreamError
 from criteo_stream.progress import Progress
-from criteo_stream.synthetic import parse_rows, write_synthetic
+from criteo_stream.synthetic import write_synthetic
 from criteo_stream.synthetic.writing import STDOUT
 
 

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from criteo_stream.amounts import format_size, parse_size
 from criteo_stream.errors import UsageError
-from criteo_stream.memory import format_size, parse_size
 from criteo_stream.schema import BLOCK_ROWS
 
 SPLIT_KINDS: Final = ("random", "tail", "terabyte")

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from criteo_stream import __version__
+from criteo_stream.amounts import format_size
 from criteo_stream.errors import InputError, UsageError
 from criteo_stream.manifest import MANIFEST_NAME, InputEntry, Manifest, ShardEntry
-from criteo_stream.memory import PeakMemory, format_size
+from criteo_stream.memory import PeakMemory
 from criteo_stream.prepare.encoding import ShardStage, encoded_units
 from criteo_stream.prepare.fitting import (
     QUANTILES,

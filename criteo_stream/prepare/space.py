@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from criteo_stream.amounts import format_size
 from criteo_stream.errors import OutputError
-from criteo_stream.memory import format_size
 from criteo_stream.prepare.inputs import RawInput, sample_sizes
 from criteo_stream.schema import BLOCK_ROWS
 

@@ -1,7 +1,6 @@
 """Synthetic rows as files: raw lines, their truth, each row's true probability."""
 
 import gzip
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,7 +26,6 @@ _PROBABILITY_SCHEMA: Final = pa.schema(
         pa.field("probability", pa.float32(), nullable=False),
     ]
 )
-_MULTIPLES: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 def write_synthetic(
@@ -98,19 +96,6 @@ def write_synthetic(
     if truth:
         write_json(truth, result)
     return result
-
-
-def parse_rows(text: str) -> int:
-    """A number of rows in human units: ``500k``, ``2M``, ``4.4G``, or plain digits.
-
-    Raises:
-        UsageError: the text is not a whole number of rows above zero.
-    """
-    match = re.fullmatch(r"\s*([0-9_,]*\.?[0-9]+)\s*([KMG]?)\s*", text.upper())
-    rows = float(re.sub("[_,]", "", match[1])) * _MULTIPLES[match[2]] if match else 0.0
-    if not rows or not rows.is_integer():
-        raise UsageError(f"{text!r} is not a number of rows: write it like 500k, 2M or 45840617")
-    return int(rows)
 
 
 @contextmanager
