@@ -33,7 +33,6 @@ from criteo_stream.config import ResolvedConfig, TrainConfig
 from criteo_stream.manifest import Manifest
 from criteo_stream.models import FM
 
-MIN_COUNT: Final = 10
 WITHOUT_MISSING: Final = "missing imputed only"
 
 Options = dict[str, Any]
@@ -46,7 +45,7 @@ class Setting:
     group: str
     name: str
     options: Options
-    min_count: int = MIN_COUNT
+    min_count: int | None = None
 
 
 def settings(base: ResolvedConfig) -> list[Setting]:
@@ -76,7 +75,7 @@ def settings(base: ResolvedConfig) -> list[Setting]:
     }
     found = [Setting("defaults", "", {})]
     found += [Setting(g, n, o) for g, tried in by_group.items() for n, o in tried]
-    found += [Setting("min_count", str(c), {}, c) for c in (2, 5, 20, 50)]
+    found += [Setting("min_count", str(c), {}, c) for c in (2, 5, 10, 20, 50)]
     return found
 
 
@@ -107,7 +106,7 @@ def figures(data: Path, setting: Setting, seed: int) -> tuple[float, float]:
     return found["auc"], found["log_loss"]
 
 
-def prepared(raw: Path, folder: Path, split: int, min_count: int) -> Path:
+def prepared(raw: Path, folder: Path, split: int, min_count: int | None) -> Path:
     """The set of one split seed and minimal count, prepared once."""
     data = folder / f"{split}-{min_count}"
     preprocess(raw, data, seed=split, min_count=min_count, quiet=True)
@@ -153,7 +152,7 @@ def main() -> None:
         ProcessPoolExecutor(len(os.sched_getaffinity(0)), context) as pool,
     ):
         folder = Path(temporary)
-        rows = Manifest.read(prepared(arguments.raw, folder, 0, MIN_COUNT)).rows["train"]
+        rows = Manifest.read(prepared(arguments.raw, folder, 0, None)).rows["train"]
         tried = [
             setting
             for setting in settings(TrainConfig().resolved(rows))

@@ -180,6 +180,7 @@ def make_set(folder: Path, columns: Columns, shards: int) -> Path:
         inputs=[],
         rows={"train": rows, "valid": 0, "test": 0, "rejected": 0, "read": rows},
         row_group_rows=ROW_GROUP_ROWS,
+        min_count=10,
         numeric=[
             NumericColumn(
                 column=column,

@@ -103,7 +103,12 @@ def preprocess(
         list[str] | None, typer.Option(help="Files or globs that are the test split.")
     ] = None,
     layout: Annotated[str, typer.Option(help="auto, kaggle, terabyte or reczoo.")] = "auto",
-    min_count: Annotated[int, typer.Option(help="Rarer values in training become OOV.")] = 10,
+    min_count: Annotated[
+        int | None,
+        typer.Option(
+            help="Rarer values in training become OOV.", show_default="10, 5 below 1M training rows"
+        ),
+    ] = None,
     max_vocabulary: Annotated[
         int | None, typer.Option(help="Most known values a column.", show_default="no limit")
     ] = None,
@@ -188,7 +193,7 @@ def train(
     ] = DEFAULTS.init_scale,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the training rows.", show_default="by rows, 1 from 1M on"),
+        typer.Option(help="Passes over the training rows.", show_default="by rows, 1 from 3M on"),
     ] = DEFAULTS.epochs,
     batch_size: Annotated[
         int | None,

@@ -89,7 +89,7 @@ class TrainConfig:
     def resolved(self, rows: int) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
-        * epochs: one from a million rows on; what fewer rows lack, up to three make up for.
+        * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
         * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
@@ -100,7 +100,7 @@ class TrainConfig:
         least, most = _BATCH_SIZES
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         chosen = {
-            "epochs": min(max(math.ceil(1_000_000 / rows), 1), 3),
+            "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
             "l2_embedding": float(f"{300 / rows:.2g}"),

@@ -94,6 +94,8 @@ class Manifest:
     """Row conservation: train + valid + test + rejected = read."""
     row_group_rows: int
     """Rows of every row group but a shard's last."""
+    min_count: int
+    """Values rarer than this in the training split have no id of their own."""
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     fit_files: list[FileEntry]

@@ -50,6 +50,7 @@ def write_data_set(
         inputs=[],
         rows=rows | {"rejected": 0, "read": total},
         row_group_rows=row_group_rows,
+        min_count=10,
         numeric=[
             NumericColumn(
                 column=column,

@@ -35,6 +35,7 @@ from criteo_stream.prepare.quantiles import (
     read_tables,
     write_tables,
 )
+from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.units import spilled_runs, verify_runs
 from criteo_stream.prepare.vocabulary import build_vocabulary, read_vocabulary, write_lookup
 from criteo_stream.prepare.workspace import UnitRecord, Workspace
@@ -54,6 +55,8 @@ QUANTILES: Final = "quantiles.parquet"
 class Fit:
     """What was learned from the training split, with its files."""
 
+    min_count: int
+    """Values rarer than this have no id of their own."""
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     files: list[FileEntry]
@@ -93,28 +96,29 @@ class Fitter:
     def fit(self, records: Sequence[UnitRecord]) -> Fit:
         """Merge all columns and write the fit's files into the data set."""
         (self._workspace.out / "vocabulary").mkdir(exist_ok=True)
+        min_count = self._options.min_count_for(sum(r.rows[TRAIN] for r in records))
         left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
         if left:
             for _ in self._pool.map(lambda r: verify_runs(self._workspace.units, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
         by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
-        for _ in self._pool.map(lambda c: self._fit_column(c, records), by_size):
+        for _ in self._pool.map(lambda c: self._fit_column(c, records, min_count), by_size):
             pass
-        return self._collect()
+        return self._collect(min_count)
 
     def _table(self, column: str) -> Path:
         return self._workspace.fit / f"{column}.parquet"
 
-    def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
+    def _fit_column(self, column: str, records: Sequence[UnitRecord], min_count: int) -> None:
         runs = spilled_runs(self._workspace.units, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
-            rows = sum(r.rows[0] for r in records) - missing
+            rows = sum(r.rows[TRAIN] for r in records) - missing
             total = sum(r.sums[column] for r in records)
             self._fit_numeric(column, runs, missing=missing, rows=rows, total=total)
         else:
-            self._fit_categorical(column, runs, missing=missing)
+            self._fit_categorical(column, runs, missing=missing, min_count=min_count)
         self._progress.advance(sum(r.runs[column] for r in records))
 
     def _fit_numeric(
@@ -146,12 +150,14 @@ class Fitter:
         )
         write_json(_record(self._workspace, column), asdict(facts))
 
-    def _fit_categorical(self, column: str, runs: Sequence[SpilledRun], *, missing: int) -> None:
+    def _fit_categorical(
+        self, column: str, runs: Sequence[SpilledRun], *, missing: int, min_count: int
+    ) -> None:
         built = build_vocabulary(
             merge_in_parts(runs, self._max_entries),
             vocabulary_path(self._workspace.out, column),
             lookup_path(self._workspace, column),
-            min_count=self._options.min_count,
+            min_count=min_count,
             max_vocabulary=self._options.max_vocabulary,
         )
         facts = CategoricalColumn(
@@ -163,12 +169,13 @@ class Fitter:
         )
         write_json(_record(self._workspace, column), asdict(facts))
 
-    def _collect(self) -> Fit:
+    def _collect(self, min_count: int) -> Fit:
         out = self._workspace.out
         fitted = [read_tables(self._table(c)) for c in INTEGER_COLUMNS]
         write_tables(out / QUANTILES, {c: f for one in fitted for c, f in one.items()})
         facts = {c: json.loads(_record(self._workspace, c).read_text()) for c in FEATURE_COLUMNS}
         return Fit(
+            min_count=min_count,
             numeric=[NumericColumn(**facts[c]) for c in INTEGER_COLUMNS],
             categorical=[CategoricalColumn(**facts[c]) for c in CATEGORICAL_COLUMNS],
             files=_fit_files(out),
@@ -197,7 +204,12 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
     files = _fit_files(out)
     if files != manifest.fit_files:
         raise DataSetError(f"{source} changed while its fit was copied: run the same again")
-    return Fit(numeric=manifest.numeric, categorical=manifest.categorical, files=files)
+    return Fit(
+        min_count=manifest.min_count,
+        numeric=manifest.numeric,
+        categorical=manifest.categorical,
+        files=files,
+    )
 
 
 def _fit_files(out: Path) -> list[FileEntry]:

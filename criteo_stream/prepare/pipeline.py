@@ -50,6 +50,7 @@ from criteo_stream.prepare.quantiles import read_tables
 from criteo_stream.prepare.reading import Reader, verify_inputs
 from criteo_stream.prepare.space import Estimate, estimate, refuse_too_large
 from criteo_stream.prepare.splits import (
+    TRAIN,
     WHOLLY_TEST,
     WHOLLY_TRAIN,
     WHOLLY_VALID,
@@ -272,11 +273,14 @@ class _Preparation:
     ) -> Fit:
         if self.options.fit_from is not None:
             return borrow_fit(workspace, Path(self.options.fit_from))
-        if not sum(record.rows[0] for record in records):
+        rows = sum(record.rows[TRAIN] for record in records)
+        if not rows:
             raise InputError(
                 "no row is in the training split, so there is nothing to fit: "
                 "check the inputs and the split options"
             )
+        if self.options.min_count is None:
+            self._say(f"for {rows:,} training rows: --min-count {self.options.min_count_for(rows)}")
         entries = {c: sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS}
         reused = sum(entries[c] for c in fitted_columns(workspace))
         with self._stage("fit", sum(entries.values()), done=reused, unit="counts") as bar:
@@ -422,6 +426,7 @@ class _Preparation:
             inputs=[self._input_entry(i, records) for i in range(len(self.inputs))],
             rows=rows,
             row_group_rows=ROW_GROUP_ROWS,
+            min_count=fit.min_count,
             numeric=fit.numeric,
             categorical=fit.categorical,
             fit_files=fit.files,

@@ -1,0 +1,41 @@
+"""What the options become that are left open."""
+
+import pytest
+
+from criteo_stream.config import TrainConfig
+from criteo_stream.prepare.options import PrepareOptions
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch_size", "learning_rate", "l2_embedding"),
+    [
+        (100, 3, 512, 0.01, 3.0),
+        (76_800, 3, 512, 0.01, 0.0039),
+        (1_600_000, 2, 4096, 0.0141, 0.00019),
+        (2_999_999, 2, 8192, 0.02, 0.0001),
+        (3_000_000, 1, 8192, 0.02, 0.0001),
+        (4_195_197_692, 1, 8192, 0.02, 7.2e-08),
+    ],
+)
+def test_open_options_go_by_the_training_rows(
+    rows: int, epochs: int, batch_size: int, learning_rate: float, l2_embedding: float
+) -> None:
+    resolved = TrainConfig().resolved(rows)
+    assert resolved.epochs == epochs
+    assert resolved.batch_size == batch_size
+    assert resolved.learning_rate == learning_rate
+    assert resolved.l2_embedding == l2_embedding
+
+
+def test_what_is_given_stays() -> None:
+    resolved = TrainConfig(epochs=7, batch_size=2048, l2_embedding=0.0).resolved(50)
+    assert (resolved.epochs, resolved.batch_size, resolved.l2_embedding) == (7, 2048, 0.0)
+    assert resolved.learning_rate == 0.01
+    assert resolved.resolved(10**9) == resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "expected"), [(None, 999_999, 5), (None, 10**6, 10), (3, 10**9, 3)]
+)
+def test_min_count_goes_by_the_training_rows(given: int | None, rows: int, expected: int) -> None:
+    assert PrepareOptions(min_count=given).min_count_for(rows) == expected
