@@ -19,7 +19,7 @@ demo: $(STAMP) ## synthetic data to a trained, evaluated and predicting model, u
 	$(BIN)/criteo-stream demo --out demo-output --force
 
 test: check ## lint, types and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
