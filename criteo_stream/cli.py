@@ -311,16 +311,31 @@ def evaluate(
         Path | None, typer.Argument(metavar="[DATA]", help="A set with the same fit.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    against: Annotated[
+        Path | None, typer.Option(help="Another run of the same fit: is the difference real?")
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Draw reliability and ROC curve into RUN/plots.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run's best weights on a split."""
+    """Evaluate a run's best weights on a split, with 95 % intervals."""
+    from criteo_stream.comparison import compare_runs
     from criteo_stream.evaluation import evaluate_run
     from criteo_stream.result import figures_text
 
-    figures = evaluate_run(run, split, data=data, quiet=quiet)
+    if against is None:
+        figures = evaluate_run(run, split, data=data, plots=plots, quiet=quiet)
+    else:
+        figures = compare_runs(run, against, split, data=data, plots=plots, quiet=quiet)
     if _is_writer():
         text = f"{split}: {figures_text(figures)} on {figures['rows']:,} rows"
+        if against is not None:
+            text += (
+                f"\n{against}: {figures_text(figures['against'])}"
+                f"\ndifference: {figures_text(figures['difference'], '+.6f')}"
+            )
         _show(figures, text, as_json=as_json)
 
 
@@ -366,6 +381,26 @@ def inspect(
 
     figures, text = look(path, verify=verify)
     _show(figures, text, as_json=as_json)
+
+
+@app.command()
+@_explained
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, compared to the first.")
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "valid",
+    data: DataOption = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a page about runs: figures, curves, columns and data, in one HTML file."""
+    from criteo_stream.amounts import format_size
+    from criteo_stream.report import write_report
+
+    figures = write_report(runs, out, split=split, data=data, quiet=quiet)
+    _show(figures, f"{out}: {len(runs)} runs, {format_size(figures['bytes'])}", as_json=as_json)
 
 
 @app.command()

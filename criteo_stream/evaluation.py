@@ -1,19 +1,24 @@
 """A model's figures on a split: exact over all rows and all ranks."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from criteo_stream.dataset import CriteoDataset
 from criteo_stream.distributed import Ranks, process_group
 from criteo_stream.errors import DataSetError, UsageError
+from criteo_stream.intervals import auc_interval
 from criteo_stream.loader import CriteoLoader
-from criteo_stream.loading import load_run
+from criteo_stream.loading import LoadedRun, load_run
 from criteo_stream.metrics import BinaryMetrics
 from criteo_stream.order import LANES
+from criteo_stream.plots import plot_scores
 from criteo_stream.progress import Progress
+from criteo_stream.run import RunFolder
 from criteo_stream.schema import SPLITS
 
 EVALUATION_BATCH: Final = 65536
@@ -21,6 +26,44 @@ EVALUATION_BATCH: Final = 65536
 
 
 @torch.no_grad()
+def scored(
+    models: Sequence[nn.Module],
+    dataset: CriteoDataset,
+    ranks: Ranks,
+    *,
+    workers: int = 1,
+    quiet: bool = False,
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """This rank's share of a split, batch by batch: each model's logits [B], and labels [B]."""
+    training = [model.training for model in models]
+    for model in models:
+        model.eval()
+    name = f"evaluate {dataset.split}"
+    loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
+    with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
+        for (numeric, categorical), label in loader:
+            inputs = [
+                tensor.to(ranks.device, non_blocking=True) for tensor in (numeric, categorical)
+            ]
+            yield (
+                [model(*inputs) for model in models],
+                label.to(ranks.device, non_blocking=True),
+            )
+            bar.advance(len(label))
+    for model, was_training in zip(models, training, strict=True):
+        model.train(was_training)
+
+
+def measure(
+    model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
+) -> BinaryMetrics:
+    """Score this rank's share of a split."""
+    metrics = BinaryMetrics().to(ranks.device)
+    for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
+        metrics.update(logits, label)
+    return metrics
+
+
 def evaluate(
     model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
 ) -> dict[str, Any]:
@@ -29,35 +72,37 @@ def evaluate(
     Returns:
         rows, positives, auc, log_loss, ne, calibration; None where a figure is undefined.
     """
-    metrics = BinaryMetrics().to(ranks.device)
-    training = model.training
-    model.eval()
-    name = f"evaluate {dataset.split}"
-    loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
-    with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
-        for (numeric, categorical), label in loader:
-            logits = model(
-                numeric.to(ranks.device, non_blocking=True),
-                categorical.to(ranks.device, non_blocking=True),
-            )
-            metrics.update(logits, label.to(ranks.device, non_blocking=True))
-            bar.advance(len(label))
-    model.train(training)
-    return metrics.compute()
+    return measure(model, dataset, ranks, workers=workers, quiet=quiet).compute()
 
 
-def evaluate_run(
-    run: Path | str,
-    split: str = "test",
-    *,
-    data: Path | str | None = None,
-    workers: int = 1,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Evaluate a run's best weights; under torchrun the ranks share the rows.
+def detailed(metrics: BinaryMetrics) -> dict[str, Any]:
+    """The figures of `evaluate` and how far to trust them; every rank must call it.
 
     Returns:
-        The figures of `evaluate`, the same on every rank.
+        Also auc_interval and log_loss_interval (95 %, None where undefined), and the table
+        ``reliability`` of `ScoreCounts.reliability`.
+    """
+    scores = metrics.scores()
+    return metrics.compute() | {
+        "auc_interval": auc_interval(scores.negatives, scores.positives),
+        "log_loss_interval": metrics.log_loss_interval(),
+        "reliability": scores.reliability(),
+    }
+
+
+class OpenedSplit(NamedTuple):
+    """What an evaluation needs, on one rank."""
+
+    ranks: Ranks
+    loaded: LoadedRun
+    dataset: CriteoDataset
+
+
+@contextmanager
+def opened_split(
+    run: Path | str, split: str, data: Path | str | None = None
+) -> Iterator[OpenedSplit]:
+    """Load a run's best weights and open a split; under torchrun join the other ranks.
 
     Raises:
         UsageError: there is no such split.
@@ -73,6 +118,7 @@ def evaluate_run(
                 raise DataSetError(
                     f"the {split} split of {loaded.data} is empty: choose another --split"
                 )
+        loaded.model.to(ranks.device)
         dataset = CriteoDataset(
             loaded.data,
             split,
@@ -82,5 +128,37 @@ def evaluate_run(
             world_size=ranks.world_size,
             shuffle=False,
         )
-        model = loaded.model.to(ranks.device)
-        return evaluate(model, dataset, ranks, workers=workers, quiet=quiet)
+        yield OpenedSplit(ranks, loaded, dataset)
+
+
+def evaluate_run(
+    run: Path | str,
+    split: str = "test",
+    *,
+    data: Path | str | None = None,
+    workers: int = 1,
+    plots: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a run's best weights; under torchrun the ranks share the rows.
+
+    Args:
+        run: folder of the run.
+        split: train, valid or test.
+        data: a data set with the same fit; default the one that the run was trained on.
+        workers: loader threads a rank.
+        plots: draw reliability and ROC curve into ``RUN/plots``.
+        quiet: show no progress.
+
+    Returns:
+        The figures of `detailed`, the same on every rank.
+
+    Raises:
+        CriteoStreamError: as `opened_split`.
+    """
+    with opened_split(run, split, data) as (ranks, loaded, dataset):
+        metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
+        scores = metrics.scores()
+        if plots and ranks.is_writer:
+            plot_scores(scores, split, RunFolder(run).plots)
+        return detailed(metrics)

@@ -16,27 +16,32 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
 from criteo_stream.errors import RunError
+from criteo_stream.intervals import Interval, mean_interval
+from criteo_stream.scores import ScoreCounts
 
 AUC_BINS: Final = 1 << 20
 """Bins of the logit; rows in one bin count as ties, which puts the AUC off by less than 1e-6."""
 
 
-class _SumMetric(Metric):
+class SumMetric(Metric):
     """A metric whose states are sums over rows, and part of a `state_dict`."""
 
     is_differentiable = False
     full_state_update = False
 
-    def _add_sum(self, name: str, *shape: int, dtype: torch.dtype) -> None:
+    def add_sum(self, name: str, *shape: int, dtype: torch.dtype) -> None:
+        """Add a state of zeros."""
         zeros = torch.zeros(shape, dtype=dtype)
         self.add_state(name, zeros, dist_reduce_fx="sum", persistent=True)
 
 
-class _LossSums(_SumMetric):
+class _LossSums(SumMetric):
     """The sums behind every figure but the AUC."""
 
     loss: Tensor
     """float64: Σ −log p of the label that came."""
+    loss_squared: Tensor
+    """float64: Σ of its square."""
     predicted: Tensor
     """float64: Σ p, the clicks expected."""
     positives: Tensor
@@ -46,17 +51,18 @@ class _LossSums(_SumMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._add_sum("loss", dtype=torch.float64)
-        self._add_sum("predicted", dtype=torch.float64)
-        self._add_sum("positives", dtype=torch.int64)
-        self._add_sum("rows", dtype=torch.int64)
+        self.add_sum("loss", dtype=torch.float64)
+        self.add_sum("loss_squared", dtype=torch.float64)
+        self.add_sum("predicted", dtype=torch.float64)
+        self.add_sum("positives", dtype=torch.int64)
+        self.add_sum("rows", dtype=torch.int64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        logits = logits.detach().double()
-        # One signed logit instead of BCE's two terms: right for ±inf too, where those give NaN.
-        self.loss -= F.logsigmoid(torch.where(labels > 0.5, logits, -logits)).sum()
-        self.predicted += logits.sigmoid().sum()
+        losses = row_losses(logits, labels)
+        self.loss += losses.sum()
+        self.loss_squared += losses.square().sum()
+        self.predicted += logits.detach().double().sigmoid().sum()
         self.positives += (labels > 0.5).sum()
         self.rows += len(labels)
 
@@ -107,7 +113,7 @@ class Calibration(_LossSums):
         return self.calibration()
 
 
-class StreamingAUC(_SumMetric):
+class StreamingAUC(SumMetric):
     """Area under the ROC curve from counts of positives and negatives in bins of the logit.
 
     The bins are cut by the sort key of the float32 logit (its bits, made monotone): 2^20 of them
@@ -121,11 +127,11 @@ class StreamingAUC(_SumMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._add_sum("counts", 2 * AUC_BINS, dtype=torch.int64)
+        self.add_sum("counts", 2 * AUC_BINS, dtype=torch.int64)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1."""
-        places = _bins(logits.detach()) + (labels > 0.5) * AUC_BINS
+        places = logit_bins(logits.detach()) + (labels > 0.5) * AUC_BINS
         self.counts.index_add_(0, places, torch.ones_like(places))
 
     def area(self) -> Tensor:
@@ -142,12 +148,26 @@ class StreamingAUC(_SumMetric):
         return self.area()
 
 
-def _bins(logits: Tensor) -> Tensor:
+def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """float64 [B]: −log p of the label that came."""
+    logits = logits.detach().double()
+    # One signed logit instead of BCE's two terms: right for ±inf too, where those give NaN.
+    return -F.logsigmoid(torch.where(labels > 0.5, logits, -logits))
+
+
+def logit_bins(logits: Tensor) -> Tensor:
     """int64 [B]: the bin of each logit, ascending with it; 0.0 and −0.0 share one."""
     bits = logits.float().view(torch.int32).long()
     # Positive floats ascend with their bits, negative ones descend; both zeros become 0.
     key = torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits) + (1 << 31)
     return key >> 12  # 32 bits to the 20 of AUC_BINS
+
+
+def bin_logits(bins: Tensor) -> Tensor:
+    """float32 [n]: the logit in the middle of each bin; inf for the bin of inf alone."""
+    key = (bins << 12) + (1 << 11) - (1 << 31)
+    magnitude = key.abs().clamp(max=0x7F800000).int().view(torch.float32)
+    return torch.where(key < 0, -magnitude, magnitude)
 
 
 class BinaryMetrics(nn.Module):
@@ -174,6 +194,27 @@ class BinaryMetrics(nn.Module):
         for mine, others in ((self._sums, other._sums), (self._auc, other._auc)):
             for name in mine.metric_state:
                 getattr(mine, name).add_(getattr(others, name))
+
+    def scores(self) -> ScoreCounts:
+        """The rows of all ranks by their score; every rank must call it."""
+        negatives, positives = self.bin_counts().cpu()
+        bins = (negatives + positives).nonzero().squeeze(1)
+        return ScoreCounts(
+            logits=bin_logits(bins).double().numpy(),
+            negatives=negatives[bins].numpy(),
+            positives=positives[bins].numpy(),
+        )
+
+    def bin_counts(self) -> Tensor:
+        """int64 [2, bins]: negatives and positives of all ranks; every rank must call it."""
+        with self._auc.sync_context():
+            return self._auc.counts.view(2, AUC_BINS).clone()
+
+    def log_loss_interval(self) -> Interval | None:
+        """95 % interval of the log loss over all ranks; every rank must call it."""
+        with self._sums.sync_context():
+            sums = self._sums
+            return mean_interval(float(sums.loss), float(sums.loss_squared), int(sums.rows))
 
     def compute(self) -> dict[str, float | None]:
         """Figures over all ranks.

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from criteo_stream.errors import UsageError
+from criteo_stream.scores import ScoreCounts
 from criteo_stream.storage import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CURVES = {
     "loss": (("train_loss", "training"), ("log_loss", "valid")),
@@ -37,13 +42,7 @@ def plot(
     """
     if what not in CURVES:
         raise UsageError(f"there is no curve {what!r}: choose {', '.join(CURVES)}")
-    # The object interface with its own canvas: no global state, no window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = empty_figure(7, 4)
     for key, legend in CURVES[what]:
         points = [(line["rows"], line[key]) for line in history if line.get(key) is not None]
         if points:
@@ -55,13 +54,63 @@ def plot(
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as partial:
-        figure.savefig(partial, format="png", dpi=120)
-    return target
+    return _save(figure, Path(path))
 
 
 def plot_all(history: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     """Draw all curves of a run into a folder."""
     return [plot(history, what, folder / f"{what}.png") for what in CURVES]
+
+
+def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
+    """Draw ``reliability-SPLIT.png`` and ``roc-SPLIT.png`` into a folder."""
+    pictures = []
+    for what, draw in (("reliability", draw_reliability), ("roc", draw_roc)):
+        figure, axes = empty_figure(5, 5)
+        draw(axes, scores)
+        axes.set_title(split)
+        axes.grid(alpha=0.3)
+        pictures.append(_save(figure, folder / f"{what}-{split}.png"))
+    return pictures
+
+
+def draw_reliability(axes: "Axes", scores: ScoreCounts, **style: Any) -> None:
+    """Click rate over predicted probability in parts of equal size, with 95 % intervals."""
+    table = scores.reliability()
+    rates = [part["click_rate"] for part in table]
+    ends = [part["click_rate_interval"] for part in table]
+    below_and_above = [
+        [rate - low for rate, (low, _) in zip(rates, ends, strict=True)],
+        [high - rate for rate, (_, high) in zip(rates, ends, strict=True)],
+    ]
+    predicted = [part["predicted"] for part in table]
+    axes.axline((0, 0), slope=1, color="gray", linestyle="--", linewidth=1)
+    axes.errorbar(predicted, rates, below_and_above, marker="o", markersize=3, **style)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("click rate")
+
+
+def draw_roc(axes: "Axes", scores: ScoreCounts, **style: Any) -> None:
+    """The ROC curve."""
+    axes.axline((0, 0), slope=1, color="gray", linestyle="--", linewidth=1)
+    axes.plot(*scores.roc(), **style)
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
+
+
+def empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    """A figure of so many inches, and its axes."""
+    # The object interface: no global state, no window system.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure: "Figure", target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+    return target

@@ -16,7 +16,7 @@ FIRST_KNOWN_ID: Final = 2
 
 SPLITS: Final = ("train", "valid", "test")
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Version of the prepared data set's layout; a reader refuses any other."""
 BLOCK_ROWS: Final = 2**20
 """Rows of a work unit: lines of one input that are parsed, mixed and written together."""

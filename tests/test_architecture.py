@@ -28,12 +28,25 @@ FORBIDDEN = {
     "interaction.py": {"criteo_stream"},
     "models/": {"criteo_stream.prepare", "criteo_stream.session", "criteo_stream.optim"},
     "metrics.py": {"criteo_stream.prepare", "criteo_stream.models", "criteo_stream.dataset"},
+    "intervals.py": {"torch", "criteo_stream"},
+    "scores.py": {"torch"},
     "session.py": {"criteo_stream.prepare", "polars"},
+    "report/": {"criteo_stream.session", "criteo_stream.trainer"},
     "checkpoint.py": {"criteo_stream.models", "criteo_stream.prepare", "criteo_stream.session"},
     "evaluation.py": {"criteo_stream.prepare", "criteo_stream.session"},
+    "comparison.py": {"criteo_stream.prepare", "criteo_stream.session"},
     "loading.py": {"criteo_stream.prepare", "criteo_stream.session"},
 }
-HEAVY = ("torch", "polars", "pyarrow", "numpy", "matplotlib", "torchmetrics", "safetensors")
+HEAVY = (
+    "torch",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "matplotlib",
+    "torchmetrics",
+    "safetensors",
+    "jinja2",
+)
 
 
 def imports(path: Path, *, top_level: bool = False) -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from criteo_stream import Trainer
+from criteo_stream.evaluation import evaluate_run
 from criteo_stream.loading import load_run
 from criteo_stream.manifest import MANIFEST_NAME
 from criteo_stream.predict import Scorer
@@ -21,7 +22,7 @@ from criteo_stream.prepare.fitting import load_encoder
 from tests.raw_lines import parse, raw_lines, with_field, write_raw
 
 REAL_DATA = Path(os.environ.get("CRITEO_STREAM_REAL_DATA", "../shared/data"))
-COMMANDS = ("preprocess", "train", "evaluate", "predict", "inspect", "demo")
+COMMANDS = ("preprocess", "train", "evaluate", "predict", "inspect", "report", "demo")
 
 
 def run(*arguments: str | Path, module: bool = False) -> subprocess.CompletedProcess[str]:
@@ -113,13 +114,42 @@ def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path
     figures = {"auc", "log_loss", "ne", "calibration"}
     assert again["best"].keys() == {"epoch", "step"} | figures
     evaluated = last_json(run("evaluate", trained, "--split", "valid", "--json"))
-    assert figures | {"rows", "positives"} <= evaluated.keys()
+    figures |= {"rows", "positives", "auc_interval", "log_loss_interval", "reliability"}
+    assert evaluated.keys() == figures
     assert evaluated["auc"] == again["best"]["auc"]
     out = tmp_path / "p.parquet"
     predicted = last_json(run("predict", trained, raw, "--out", out, "--json"))
     assert {"rows", "rows_per_second"} <= predicted.keys()
+    page = tmp_path / "r.html"
+    reported = last_json(run("report", trained, "--out", page, "--json"))
+    assert reported.keys() == {"out", "bytes", "split", "runs"}
+    assert reported["runs"] == [{"run": str(trained), **evaluated, "difference": None}]
+    assert page.stat().st_size == reported["bytes"]
     for path, kind in ((raw, "raw"), (data, "data"), (trained, "run")):
         assert last_json(run("inspect", path, "--json"))["kind"] == kind
+
+
+def test_evaluate_tells_how_far_to_trust_it(data: Path, trained: Path, tmp_path: Path) -> None:
+    last_json(
+        run("train", data, "--run", tmp_path / "b", "--batch-size", 256, "--seed", 1, "--json")
+    )
+    told = run("evaluate", trained, "--against", tmp_path / "b", "--plots")
+    pair = last_json(run("evaluate", trained, "--against", tmp_path / "b", "--json"))
+    alone, other = (
+        json.loads(json.dumps(evaluate_run(path, quiet=True))) for path in (trained, tmp_path / "b")
+    )
+    against, difference = pair.pop("against"), pair.pop("difference")
+    assert (pair, against) == (alone, {"run": str(tmp_path / "b"), **other})
+    for figure in ("auc", "log_loss"):
+        assert difference[figure] == pytest.approx(alone[figure] - other[figure], abs=1e-9)
+        low, high = alone[f"{figure}_interval"]
+        assert low < alone[figure] < high
+        assert f"{alone[figure]:.6f} (95 %: {low:.6f} to {high:.6f})" in told.stdout
+        low, high = difference[f"{figure}_interval"]
+        assert f"{difference[figure]:+.6f} (95 %: {low:+.6f} to {high:+.6f})" in told.stdout
+    assert sum(part["rows"] for part in alone["reliability"]) == alone["rows"]
+    for name in ("reliability-test.png", "roc-test.png"):
+        assert (trained / "plots" / name).exists()
 
 
 def test_predictions_are_the_model_s_in_input_order(
@@ -200,7 +230,7 @@ def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: P
     assert_refused(run("train", raw.parent, "--run", tmp_path / "x"), 1, "not a complete data set")
     assert_refused(run("evaluate", data), 1, "not a run")
     manifest = other / MANIFEST_NAME
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 99'))
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 99'))
     assert_refused(run("inspect", other), 1, "format version 99")
     ones = write_raw(tmp_path / "ones.txt", [with_field(0, b"1", x) for x in raw_lines(300)])
     last_json(run("preprocess", ones, "--out", tmp_path / "ones", "--json"))

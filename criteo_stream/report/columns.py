@@ -1,0 +1,139 @@
+"""What a data set's columns hold: the fit's summaries, and shares in the split looked at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from criteo_stream.dataset import CriteoDataset
+from criteo_stream.loader import CriteoLoader
+from criteo_stream.manifest import Manifest, verify_file
+from criteo_stream.prepare.fitting import QUANTILES, vocabulary_path
+from criteo_stream.prepare.quantiles import QuantileTable, read_tables
+from criteo_stream.schema import MISSING_ID, OOV_ID
+
+_TOP: Final = 5
+_CURVE_POINTS: Final = 101
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnFacts:
+    """One column; shares are of all rows, of the training split unless said otherwise."""
+
+    column: str
+    missing: float
+    split_missing: float
+    """In the split looked at."""
+    distinct: int
+    top: float
+    """Share of the most frequent value."""
+    top_five: float
+    """Share of the five most frequent values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegerFacts(ColumnFacts):
+    """An integer column."""
+
+    minimum: int | None
+    mean: float | None
+    maximum: int | None
+    curve: list[tuple[float, int]]
+    """Quantiles and their values, from the minimum to the maximum; empty without values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryFacts(ColumnFacts):
+    """A categorical column."""
+
+    known: int
+    """Values with an id of their own."""
+    oov: float
+    split_oov: float
+    """In the split looked at."""
+
+
+def column_facts(
+    data: Path, manifest: Manifest, dataset: CriteoDataset
+) -> tuple[list[IntegerFacts], list[CategoryFacts]]:
+    """Describe every column of a data set.
+
+    Args:
+        data: folder of the set.
+        manifest: its manifest.
+        dataset: a split of it, read once as a whole.
+
+    Raises:
+        DataSetError: a vocabulary, the quantile tables or a shard are missing or damaged.
+    """
+    for entry in manifest.fit_files:
+        verify_file(data, entry)
+    tables = read_tables(data / QUANTILES)
+    rows = max(1, manifest.rows["train"])
+    no_value, no_category, oov = _split_shares(dataset)
+    integers = [
+        IntegerFacts(
+            column=c.column,
+            missing=c.missing / rows,
+            split_missing=float(no_value[i]),
+            distinct=c.distinct,
+            minimum=c.minimum,
+            mean=c.mean,
+            maximum=c.maximum,
+            **_shares_of_top(np.sort(_value_counts(tables[c.column].table))[::-1], rows),
+            curve=_curve(tables[c.column].table),
+        )
+        for i, c in enumerate(manifest.numeric)
+    ]
+    categories = [
+        CategoryFacts(
+            column=c.column,
+            missing=c.missing / rows,
+            split_missing=float(no_category[i]),
+            distinct=c.distinct,
+            known=c.ids - 2,
+            oov=c.oov / rows,
+            split_oov=float(oov[i]),
+            **_shares_of_top(_first_counts(vocabulary_path(data, c.column)), rows),
+        )
+        for i, c in enumerate(manifest.categorical)
+    ]
+    return integers, categories
+
+
+def _split_shares(dataset: CriteoDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of missing integers [13], missing categories [26] and OOV [26] in a split."""
+    no_value, no_category, oov = np.zeros(13), np.zeros(26), np.zeros(26)
+    for (numeric, categorical), _ in CriteoLoader(dataset):
+        no_value += numeric.isnan().sum(0).numpy()
+        no_category += (categorical == MISSING_ID).sum(0).numpy()
+        oov += (categorical == OOV_ID).sum(0).numpy()
+    return no_value / dataset.rows, no_category / dataset.rows, oov / dataset.rows
+
+
+def _value_counts(table: QuantileTable) -> np.ndarray:
+    return table.up_to - table.below
+
+
+def _first_counts(vocabulary: Path) -> np.ndarray:
+    """Counts of the most frequent values: the first of the file, whatever its size."""
+    with pq.ParquetFile(vocabulary) as file:
+        for batch in file.iter_batches(_TOP, columns=["count"]):
+            return np.asarray(batch["count"].to_numpy())
+    return np.empty(0, np.int64)
+
+
+def _shares_of_top(counts: np.ndarray, rows: int) -> dict[str, float]:
+    """Of counts in descending order."""
+    return {"top": float(counts[:1].sum()) / rows, "top_five": float(counts[:_TOP].sum()) / rows}
+
+
+def _curve(table: QuantileTable) -> list[tuple[float, int]]:
+    if not table.rows:
+        return []
+    quantiles = np.linspace(0, 1, _CURVE_POINTS)
+    # The smallest value that so many rows are not above.
+    places = np.searchsorted(table.up_to, np.maximum(1, np.ceil(quantiles * table.rows)))
+    return list(zip(quantiles.tolist(), table.values[places].tolist(), strict=True))

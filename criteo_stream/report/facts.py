@@ -1,0 +1,133 @@
+"""Everything that a report tells, gathered from run folders and their data sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from criteo_stream.comparison import compare
+from criteo_stream.dataset import CriteoDataset
+from criteo_stream.evaluation import OpenedSplit, detailed, measure, opened_split
+from criteo_stream.loading import load_run
+from criteo_stream.metrics import BinaryMetrics
+from criteo_stream.report.columns import CategoryFacts, IntegerFacts, column_facts
+from criteo_stream.report.importance import Importance, importance
+from criteo_stream.run import RunFolder, RunRecord
+from criteo_stream.scores import ScoreCounts
+
+SAMPLE_ROWS: Final = 16384
+"""Rows that the importance of fields is measured on, spread over the split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """A data set, and the split of it that the report looks at."""
+
+    path: str
+    fingerprint: str
+    layout: str
+    rows: dict[str, int]
+    positives: dict[str, int]
+    integers: list[IntegerFacts]
+    categories: list[CategoryFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """A run and what its best weights are worth."""
+
+    name: str
+    path: str
+    record: RunRecord
+    history: list[dict[str, Any]]
+    step: int
+    """Of the best weights."""
+    parameters: int
+    figures: dict[str, Any]
+    """Of `evaluation.detailed`."""
+    scores: ScoreCounts
+    importance: Importance
+    data: DataFacts
+    difference: dict[str, Any] | None
+    """This run less the first, of `PairedDifference`; None for the first and on other data."""
+
+
+def gather(
+    runs: Sequence[Path], split: str, *, data: Path | None = None, quiet: bool = False
+) -> list[RunFacts]:
+    """Evaluate every run's best weights on a split, and read what else is known of it.
+
+    Raises:
+        CriteoStreamError: as `opened_split`, of the first run that it holds for.
+    """
+    found: list[RunFacts] = []
+    for run, name in zip(runs, _names(runs), strict=True):
+        with opened_split(run, split, data) as opened:
+            found.append(_run_facts(run, name, opened, found, quiet=quiet))
+    return found
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, or their paths where two have the same."""
+    short = [run.resolve().name for run in runs]
+    return short if len(set(short)) == len(runs) else [str(run) for run in runs]
+
+
+def _run_facts(
+    run: Path, name: str, opened: OpenedSplit, before: Sequence[RunFacts], *, quiet: bool
+) -> RunFacts:
+    loaded, folder = opened.loaded, RunFolder(run)
+    fingerprint = loaded.manifest.fingerprint
+    metrics, difference = _measured(opened, before, quiet=quiet)
+    seen = (facts.data for facts in before if facts.data.fingerprint == fingerprint)
+    return RunFacts(
+        name=name,
+        path=str(run),
+        record=folder.read(),
+        history=folder.history.read(),
+        step=loaded.step,
+        parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        figures=detailed(metrics),
+        scores=metrics.scores(),
+        importance=_importance(opened),
+        data=next(seen, None) or _data_facts(opened),
+        difference=difference,
+    )
+
+
+def _measured(
+    opened: OpenedSplit, before: Sequence[RunFacts], *, quiet: bool
+) -> tuple[BinaryMetrics, dict[str, Any] | None]:
+    """The run's metrics, and its difference from the first run where both know the same rows."""
+    ranks, loaded, dataset = opened
+    if not before or before[0].data.fingerprint != loaded.manifest.fingerprint:
+        return measure(loaded.model, dataset, ranks, quiet=quiet), None
+    first = load_run(before[0].path, loaded.data).model.to(ranks.device)
+    metrics, difference = compare([loaded.model, first], dataset, ranks, quiet=quiet)
+    return metrics[0], difference
+
+
+def _importance(opened: OpenedSplit) -> Importance:
+    loaded, device = opened.loaded, opened.ranks.device
+    # A batch has rows of every lane: the first is a sample of the whole split.
+    sample = CriteoDataset(loaded.data, opened.dataset.split, SAMPLE_ROWS, shuffle=False)
+    (numeric, categorical), _ = next(iter(sample))
+    loaded.model.eval()
+    return importance(loaded.model, numeric.to(device), categorical.to(device))
+
+
+def _data_facts(opened: OpenedSplit) -> DataFacts:
+    data, manifest = opened.loaded.data, opened.loaded.manifest
+    integers, categories = column_facts(data, manifest, opened.dataset)
+    return DataFacts(
+        path=str(data),
+        fingerprint=manifest.fingerprint,
+        layout=manifest.layout,
+        rows=manifest.rows,
+        positives={
+            split: sum(shard.positives for shard in shards)
+            for split, shards in manifest.shards.items()
+        },
+        integers=integers,
+        categories=categories,
+    )
