@@ -171,6 +171,8 @@ class SessionOptions:
     """Compute threads a rank; None shares the cores out among the ranks."""
     from_run: Path | None = None
     """Start from the best weights of this run."""
+    tensorboard: bool = False
+    """Write the history as TensorBoard's event files too."""
     quiet: bool = False
 
     def __post_init__(self) -> None:

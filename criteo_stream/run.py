@@ -39,6 +39,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
+        self.tensorboard = self.path / "tensorboard"
         self.history = History(self.path / "history.jsonl")
         self._config = self.path / CONFIG_NAME
 

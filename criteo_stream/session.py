@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from criteo_stream.board import Board
 from criteo_stream.checkpoint import Checkpoint, CheckpointFolder
 from criteo_stream.config import ResolvedConfig, SessionOptions
 from criteo_stream.dataset import Batch, CriteoDataset
@@ -112,6 +113,11 @@ class Session:
         if checkpoint is not None:
             self._restore(checkpoint)
         self._first_step = self._evaluated_step = self._step
+        self._board = (
+            Board(folder.tensorboard, self._rows_after(self._step))
+            if options.tensorboard and ranks.is_writer
+            else None
+        )
         self._forward: nn.Module = self._model
 
     def _dataset(self, data: Path, split: str, batch_size: int, *, shuffle: bool) -> CriteoDataset:
@@ -147,6 +153,7 @@ class Session:
         stopped = False
         total_rows = self._config.epochs * self._train_data.rows
         with (
+            closing(self._board) if self._board else nullcontext(),
             StopSignal(alone=self._ranks.world_size == 1) as signal,
             Progress(
                 "train", total_rows, done=self._rows_after(self._step), quiet=self._quiet
@@ -328,6 +335,8 @@ class Session:
         best = self._best.update(line)
         if self._ranks.is_writer:
             self._folder.history.append(line)
+            if self._board is not None:
+                self._board.add(line)
             valid = figures_text(line) if self._valid_data is not None else "split is empty"
             bar.write(
                 f"epoch {line['epoch']}, step {line['step']:,}: "

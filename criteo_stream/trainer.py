@@ -36,6 +36,7 @@ class Trainer:
         keep: latest checkpoints kept, beside the best.
         threads: compute threads a rank; default the cores shared out among the ranks.
         from_run: start from the best weights of this run.
+        tensorboard: write the history as TensorBoard's event files too, into ``RUN/tensorboard``.
         quiet: show no progress.
     """
 
@@ -51,6 +52,7 @@ class Trainer:
         keep: int = 2,
         threads: int | None = None,
         from_run: Path | str | None = None,
+        tensorboard: bool = False,
         quiet: bool = False,
     ) -> None:
         self.data = Path(data)
@@ -63,6 +65,7 @@ class Trainer:
             keep=keep,
             threads=threads,
             from_run=Path(from_run) if from_run is not None else None,
+            tensorboard=tensorboard,
             quiet=quiet,
         )
 
