@@ -20,11 +20,13 @@ class FFM(nn.Module):
     def __init__(self, fields: int, embedding_dim: int, n_classes: int = 1) -> None:
         super().__init__()
         self.vectors_per_id = fields
+        self._dim = embedding_dim
         self._logits = PairLogits(embedding_dim, n_classes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """[B, F, F·k] → [B], or [B, n_classes] from 2 classes on."""
-        vectors = embeddings.view(*embeddings.shape[:2], self.vectors_per_id, -1)  # [B, i, j, k]
+        fields = self.vectors_per_id
+        vectors = embeddings.view(-1, fields, fields, self._dim)  # [B, i, j, k]
         own = vectors.diagonal(dim1=1, dim2=2).square().sum(2)
         pairs = ((vectors * vectors.transpose(1, 2)).sum((1, 2)) - own) / 2
         logits: Tensor = self._logits(pairs)

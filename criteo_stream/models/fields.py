@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from criteo_stream.config import NUMERIC_MODES
 from criteo_stream.errors import UsageError
-from criteo_stream.interaction import embedding_lookup
+from criteo_stream.interaction import field_embeddings
 from criteo_stream.models.layers import FusedTable, table_offsets
 
 _INFERENCE_ROWS: Final = 8192
@@ -145,6 +145,7 @@ class FieldModel(FieldInputs):
     ) -> None:
         width = d_embed * vectors_per_id(interaction)
         super().__init__(d_numerical, categories, width, n_classes, **options)
+        self.fields = len(categories) + d_numerical
         self.interaction = interaction
 
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
@@ -162,16 +163,10 @@ class FieldModel(FieldInputs):
             parts = [slice(start, start + _INFERENCE_ROWS) for start in starts]
             return torch.cat([self(x_num[part], x_cat[part]) for part in parts])
         values, missing, ids = self.read(x_num, x_cat)
-        rows = embedding_lookup(self.table.weight, ids)
-        if self.numeric_weight is not None:
-            numbers = values.unsqueeze(-1) * self.numeric_weight
-            if self.bins:
-                rows[:, -len(self.numeric_weight) :] += numbers
-            else:
-                rows = torch.cat([rows, numbers], dim=1)
-        widths = [self.n_classes, rows.shape[2] - self.n_classes]
-        linear, embeddings = rows.split(widths, dim=2)  # type: ignore[no-untyped-call]
-        logits: Tensor = self.bias + linear.sum(1)
+        linear, embeddings = field_embeddings(
+            self.table.weight, ids, self.n_classes, self.fields, self.numeric_weight, values
+        )
+        logits: Tensor = self.bias + linear
         if self.missing_weight is not None:
             logits = logits + missing.to(values.dtype) @ self.missing_weight
         if self.n_classes == 1:

@@ -140,17 +140,19 @@ def _interaction(model: type[nn.Module], config: ResolvedConfig) -> nn.Module:
 
 
 def _try(interaction: nn.Module, config: ResolvedConfig) -> None:
-    """Let it turn embeddings into logits once, without a trace in weights or random numbers."""
-    embeddings = torch.zeros(2, FIELDS, config.embedding_dim * vectors_per_id(interaction))
-    if embeddings.is_meta:
-        return
+    """Let it turn embeddings into logits, without a trace in weights or random numbers."""
     training = interaction.training
-    with torch.no_grad():
-        logits = interaction.eval()(embeddings)
-    interaction.train(training)
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2,):
+    interaction.eval()
+    for rows in (2, 0):  # a rank can be without rows
+        embeddings = torch.zeros(rows, FIELDS, config.embedding_dim * vectors_per_id(interaction))
+        if embeddings.is_meta:
+            break
+        with torch.no_grad():
+            logits = interaction(embeddings)
         found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(
-            f"--model {config.model}: from embeddings {list(embeddings.shape)} it makes {found}, "
-            "expected [2]: a logit a row"
-        )
+        if found != [rows]:
+            raise UsageError(
+                f"--model {config.model}: from embeddings {list(embeddings.shape)} it makes "
+                f"{found}, expected [{rows}]: a logit a row"
+            )
+    interaction.train(training)
