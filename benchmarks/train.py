@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.train_step import StockFM
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import ResolvedConfig, TrainConfig
 from criteo_stream.dataset import Batch, CriteoDataset
 from criteo_stream.loader import CriteoLoader
 from criteo_stream.manifest import Manifest
@@ -59,7 +59,7 @@ def stock_rate(dataset: CriteoDataset, dim: int, bins: int) -> float:
     return rows / (time.perf_counter() - start)
 
 
-def step_rate(config: TrainConfig, manifest: Manifest, batches: list[Batch]) -> float:
+def step_rate(config: ResolvedConfig, manifest: Manifest, batches: list[Batch]) -> float:
     """Rows a second of our step on batches in memory."""
     model = build_model(config, manifest)
     assert isinstance(model, FM)
@@ -77,8 +77,8 @@ def step_rate(config: TrainConfig, manifest: Manifest, batches: list[Batch]) -> 
 
 def measure(data: Path, batch_size: int, repetitions: int) -> dict[str, Any]:
     """Medians over alternating repetitions; each trains a whole epoch."""
-    config = TrainConfig(batch_size=batch_size)
     dataset = CriteoDataset(data, "train", batch_size)
+    config = TrainConfig(batch_size=batch_size).resolved(dataset.rows)
     kept = list(CriteoLoader(dataset))
     rates: dict[str, list[float]] = {"stock": [], "step": [], "end to end": []}
     waited, memory = 0.0, 0

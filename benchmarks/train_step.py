@@ -95,7 +95,7 @@ def stock_step(ids: list[Tensor], labels: Tensor, rows: int, dim: int) -> Callab
     """A step of the stock recipe."""
     model = StockFM(rows, dim)
     optimizer = torch.optim.SparseAdam(model.parameters())
-    batches = _cycle(ids)
+    batches = cycle(ids)
 
     def step() -> None:
         logits = model(next(batches))
@@ -113,7 +113,7 @@ def kernel_step(ids: list[Tensor], labels: Tensor, rows: int, dim: int) -> Calla
     keep_coalesced(weight)
     scratch = table_zeros(rows, 1)
     optimizer = RowwiseSparseAdam([weight])
-    batches = _cycle(ids)
+    batches = cycle(ids)
 
     def step() -> None:
         sums, squares = embedding_sums(weight, next(batches), scratch, ascending_columns=True)
@@ -130,7 +130,7 @@ def model_step(ids: list[Tensor], labels: Tensor, sizes: list[int], dim: int) ->
     model = FM(13, sizes[13:], dim, bins=NUMERIC_IDS)
     optimizers = Optimizers(model)
     numeric = torch.rand(len(labels), 13)
-    batches = _cycle([batch[:, 13:].contiguous() for batch in ids])
+    batches = cycle([batch[:, 13:].contiguous() for batch in ids])
 
     def step() -> None:
         logits = model(numeric, next(batches))
@@ -141,7 +141,8 @@ def model_step(ids: list[Tensor], labels: Tensor, sizes: list[int], dim: int) ->
     return step
 
 
-def _cycle(items: list[Tensor]) -> Any:
+def cycle(items: list[Any]) -> Any:
+    """The items over and over."""
     while True:
         yield from items
 

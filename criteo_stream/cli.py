@@ -180,10 +180,29 @@ def train(
     from_run: Annotated[
         Path | None, typer.Option("--from", help="Start from the best weights of this run.")
     ] = None,
-    model: Annotated[str, typer.Option(help="The model's name.")] = DEFAULTS.model,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="lr, fm, ffm, bilinear-ffm, deepfm, fibinet, or package.module:Class for your own."
+        ),
+    ] = DEFAULTS.model,
     embedding_dim: Annotated[
-        int, typer.Option(help="Length of the vectors.")
+        int | None,
+        typer.Option(help="Length of the vectors.", show_default="by model, 4 for ffm, else 16"),
     ] = DEFAULTS.embedding_dim,
+    hidden: Annotated[
+        str, typer.Option(help="Hidden layers of deepfm and fibinet.")
+    ] = DEFAULTS.hidden,
+    bilinear: Annotated[
+        str,
+        typer.Option(help="Matrices of bilinear-ffm and fibinet: all, each or interaction."),
+    ] = DEFAULTS.bilinear,
+    pairs: Annotated[
+        str, typer.Option(help="What fibinet's layers get of a pair: inner or hadamard.")
+    ] = DEFAULTS.pairs,
+    layer_norm: Annotated[
+        bool, typer.Option("--layer-norm", help="Normalise bilinear-ffm's interaction.")
+    ] = DEFAULTS.layer_norm,
     numeric: Annotated[
         str, typer.Option(help="Integers as value, bins or both.")
     ] = DEFAULTS.numeric,

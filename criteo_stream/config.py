@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,23 +16,35 @@ MONITORS: Final = {"auc": "max", "log_loss": "min"}
 """Figures of the valid split that can choose the best checkpoint, and their direction."""
 
 NUMERIC_MODES: Final = ("value", "bins", "both")
-
+BILINEAR_KINDS: Final = ("all", "each", "interaction")
+PAIR_KINDS: Final = ("inner", "hadamard")
 
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
+_EMBEDDING_DIMS: Final = {"ffm": 4}
+"""Where it is not 16; an FFM's table has as many vectors an id as there are fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The options of a training run; together with the data set they decide its weights.
 
-    Those that may be None then go by the number of training rows: see `resolved`.
+    Those that may be None then go by the model and the number of training rows: see `resolved`.
+    ``docs/models.md`` says which models there are and which options they have.
     """
 
     model: str = "fm"
-    """The model's name."""
-    embedding_dim: int = 16
-    """Length k of the vectors."""
+    """The model's name, or the import path of one of your own: ``package.module:Class``."""
+    embedding_dim: int | None = None
+    """Length k of the vectors; None goes by the model."""
+    hidden: str = "64,32"
+    """Sizes of a perceptron's hidden layers."""
+    bilinear: str = "each"
+    """Matrices of a bilinear interaction: ``all`` fields, ``each`` field or ``interaction``."""
+    pairs: str = "inner"
+    """What FiBiNET's perceptron gets of a pair: ``inner`` product or ``hadamard`` product."""
+    layer_norm: bool = False
+    """Whether bilinear-ffm normalises its interaction."""
     numeric: str = "both"
     """How a quantile feeds the model: ``value`` (x·v), ``bins`` (an id) or ``both``."""
     bins: int = 32
@@ -73,10 +86,14 @@ class TrainConfig:
             0, "init_scale", "learning_rate", "epsilon", "l2_linear", "l2_embedding",
             "evaluate_every", "patience", "seed",
         )  # fmt: skip
-        if self.numeric not in NUMERIC_MODES:
-            raise UsageError(f"--numeric {self.numeric} is not known: {_one_of(NUMERIC_MODES)}")
-        if self.monitor not in MONITORS:
-            raise UsageError(f"--monitor {self.monitor} is not known: {_one_of(MONITORS)}")
+        for name, names in (
+            ("numeric", NUMERIC_MODES), ("monitor", MONITORS), ("bilinear", BILINEAR_KINDS),
+            ("pairs", PAIR_KINDS),
+        ):  # fmt: skip
+            if (value := getattr(self, name)) not in names:
+                raise UsageError(f"--{name} {value} is not known: use {', '.join(names)}")
+        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", self.hidden):
+            raise UsageError(f"--hidden is {self.hidden!r}, expected sizes like 64,32")
         if not 0 <= self.warmup < 1:
             raise UsageError(f"--warmup is {self.warmup}, expected a fraction from 0 to below 1")
 
@@ -86,9 +103,15 @@ class TrainConfig:
             if value is not None and value < least:
                 raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
 
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """``hidden`` as numbers."""
+        return tuple(int(size) for size in self.hidden.split(","))
+
     def resolved(self, rows: int) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
+        * embedding_dim: 4 for ffm, else 16.
         * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
@@ -100,6 +123,7 @@ class TrainConfig:
         least, most = _BATCH_SIZES
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         chosen = {
+            "embedding_dim": _EMBEDDING_DIMS.get(self.model, 16),
             "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
@@ -110,7 +134,7 @@ class TrainConfig:
 
     @property
     def open_options(self) -> list[str]:
-        """Names of the options that go by the number of training rows."""
+        """Names of the options that go by the model and the number of training rows."""
         return [name for name, value in self.to_dict().items() if value is None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,10 +156,8 @@ class TrainConfig:
                 raise UsageError(f"{where}: unknown option {name}{hint}")
             wanted = known[name]
             if not (type(value) is wanted or (wanted is float and type(value) is int)):
-                raise UsageError(
-                    f"{where}: {name} is {value!r}, expected "
-                    f"{'a number' if wanted in (int, float) else 'text'}"
-                )
+                expected = {str: "text", bool: "true or false"}.get(wanted, "a number")
+                raise UsageError(f"{where}: {name} is {value!r}, expected {expected}")
         typed: dict[str, Any] = {n: float(v) if known[n] is float else v for n, v in values.items()}
         return cls(**typed)
 
@@ -144,6 +166,7 @@ class TrainConfig:
 class ResolvedConfig(TrainConfig):
     """Options with nothing left open: what a run is begun with, and what its record holds."""
 
+    embedding_dim: int
     epochs: int
     batch_size: int
     learning_rate: float
@@ -195,10 +218,6 @@ def _plain_type(annotation: Any) -> type:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _one_of(names: Any) -> str:
-    return f"use {', '.join(names)}"
 
 
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -20,7 +20,8 @@ def offending_columns(
     Args:
         config: the run's options.
         manifest: the data set's; its sizes tell which rows of a table are whose.
-        model: its sparse tables have a row an id, columns laid end to end, bins behind them.
+        model: its sparse tables have a row an id, columns laid end to end, bins behind them, its
+            ``numeric_weight`` and ``missing_weight`` a row an integer column.
         numeric: the batch's numeric inputs [B, 13], NaN for missing.
     """
     sizes = list(manifest.categories)
@@ -34,8 +35,8 @@ def offending_columns(
         if isinstance(module, nn.Embedding) and module.num_embeddings == bounds[-1]:
             rows = _diverged_rows(module.weight).numpy()
             found |= {names[i] for i in np.searchsorted(bounds, rows, side="right") - 1}
-    for parameter in model.parameters():
-        if parameter.ndim == 2 and len(parameter) == len(INTEGER_COLUMNS):
+    for name, parameter in model.named_parameters():
+        if name in ("numeric_weight", "missing_weight"):
             found |= {INTEGER_COLUMNS[i] for i in _diverged_rows(parameter).tolist()}
     return [c for c in (*INTEGER_COLUMNS, *CATEGORICAL_COLUMNS) if c in found]
 

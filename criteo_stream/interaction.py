@@ -193,3 +193,84 @@ def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
     """Rows of a table, [B, n, d] of int [B, n]: ``F.embedding`` with a coalesced gradient."""
     rows: Tensor = _EmbeddingLookup.apply(weight, ids)  # type: ignore[no-untyped-call]
     return rows
+
+
+class _FieldEmbeddings(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        ids: Tensor,
+        linear: int,
+        fields: int,
+        numeric_weight: Tensor | None,
+        values: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        batch, columns = ids.shape
+        rows = weight.index_select(0, ids.reshape(-1)).view(batch, columns, weight.shape[1])
+        sums = rows[..., :linear].sum(1)
+        embeddings = rows.new_empty(batch, fields, weight.shape[1] - linear)
+        embeddings[:, :columns] = rows[..., linear:]
+        embeddings[:, columns:] = 0
+        if numeric_weight is not None:
+            sums.addmm_(values, numeric_weight[:, :linear])
+            numbers = values.unsqueeze(2) * numeric_weight[:, linear:]
+            embeddings[:, fields - len(numeric_weight) :] += numbers
+        ctx.shape, ctx.has_numbers = weight.shape, numeric_weight is not None
+        ctx.save_for_backward(ids, values)
+        return sums, embeddings
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, sums_gradient: Tensor, embeddings_gradient: Tensor
+    ) -> tuple[Tensor, None, None, None, Tensor | None, None]:
+        ids, values = ctx.saved_tensors
+        batch, fields, dim = embeddings_gradient.shape
+        numbers = None
+        if ctx.has_numbers:
+            tail = embeddings_gradient[:, fields - values.shape[1] :]
+            products = torch.einsum("bn,bnk->nk", values, tail)
+            numbers = torch.cat([values.t() @ sums_gradient, products], dim=1)
+        if not ids.numel():
+            empty = sums_gradient.new_empty(0, ctx.shape[1])
+            nothing = _sparse_gradient(ids.new_empty(0, dtype=torch.long), empty, ctx.shape)
+            return nothing, None, None, None, numbers, None
+        groups = _Groups.of(ids, ascending_columns=True)
+        summed = [_sum_by_row(sums_gradient.contiguous(), groups.members, groups.starts)]
+        if dim:
+            column = torch.arange(ids.shape[1], dtype=ids.dtype, device=ids.device)
+            places = groups.members.view(-1, batch) * fields + column.unsqueeze(1)
+            flat = embeddings_gradient.reshape(-1, dim)
+            summed.append(_sum_by_row(flat, places.view(-1), groups.starts))
+        gradient = _sparse_gradient(groups.rows, torch.cat(summed, dim=1), ctx.shape)
+        return gradient, None, None, None, numbers, None
+
+
+def field_embeddings(
+    weight: Tensor,
+    ids: Tensor,
+    linear: int,
+    fields: int,
+    numeric_weight: Tensor | None,
+    values: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """What the fields of a batch add up to linearly, and their vectors.
+
+    Args:
+        weight: [N, linear + k], rows of linear weights beside a vector.
+        ids: int32 [B, n], rows of the table; every id of a column is smaller than every id of the
+            next column. They are the first n fields.
+        linear: leading columns of a row that are linear weights.
+        fields: number of fields F.
+        numeric_weight: [m, linear + k], rows that the last m fields have ``values`` times, beside
+            that of their ids where they have any.
+        values: [B, m], without gradient.
+
+    Returns:
+        Σ of the linear weights [B, linear], and the vectors [B, F, k].
+    """
+    sums, embeddings = _FieldEmbeddings.apply(  # type: ignore[no-untyped-call]
+        weight, ids, linear, fields, numeric_weight, values
+    )
+    return sums, embeddings

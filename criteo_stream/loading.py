@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from criteo_stream.checkpoint import CheckpointFolder
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import ResolvedConfig
 from criteo_stream.errors import DataSetError, RunError
 from criteo_stream.manifest import Manifest
 from criteo_stream.models import build_model
@@ -23,7 +23,7 @@ class LoadedRun:
     """A run's best weights and what they were trained on."""
 
     model: nn.Module
-    config: TrainConfig
+    config: ResolvedConfig
     data: Path
     """A data set with the run's fit."""
     manifest: Manifest

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from criteo_stream.amounts import format_size
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import ResolvedConfig
 from criteo_stream.distributed import Ranks
 from criteo_stream.errors import OutputError, RunError
 from criteo_stream.manifest import Manifest
@@ -19,7 +19,7 @@ _COPIES = 3
 
 
 def refuse_what_does_not_fit(
-    config: TrainConfig,
+    config: ResolvedConfig,
     manifest: Manifest,
     ranks: Ranks,
     checkpoints: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from criteo_stream import __version__
-from criteo_stream.config import TrainConfig, read_toml, write_toml
+from criteo_stream.config import ResolvedConfig, read_toml, write_toml
 from criteo_stream.errors import RunError, UsageError
 from criteo_stream.history import History
 from criteo_stream.manifest import Manifest
@@ -20,7 +20,7 @@ CONFIG_NAME = "config.toml"
 class RunRecord:
     """What ``config.toml`` says."""
 
-    config: TrainConfig
+    config: ResolvedConfig
     data: str
     """Path of the data set."""
     fingerprint: str
@@ -54,7 +54,7 @@ class RunFolder:
         try:
             raw = read_toml(self._config)
             return RunRecord(
-                config=TrainConfig.from_dict(raw["train"], str(self._config)),
+                config=ResolvedConfig.from_dict(raw["train"], str(self._config)),
                 data=raw["data"]["path"],
                 fingerprint=raw["data"]["fingerprint"],
                 fit_fingerprint=raw["data"]["fit_fingerprint"],
@@ -90,7 +90,7 @@ class RunFolder:
             yield
 
     def begin(
-        self, config: TrainConfig, data: Path, manifest: Manifest, from_run: Path | None = None
+        self, config: ResolvedConfig, data: Path, manifest: Manifest, from_run: Path | None = None
     ) -> bool:
         """Begin the run, or continue the same one; True when it was begun before.
 
@@ -115,7 +115,7 @@ class RunFolder:
         return False
 
     def _refuse_other(
-        self, record: RunRecord, config: TrainConfig, manifest: Manifest, from_run: Path | None
+        self, record: RunRecord, config: ResolvedConfig, manifest: Manifest, from_run: Path | None
     ) -> None:
         if record.fingerprint != manifest.fingerprint:
             raise RunError(

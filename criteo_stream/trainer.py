@@ -17,6 +17,7 @@ from criteo_stream.errors import DataSetError
 from criteo_stream.evaluation import evaluate_run
 from criteo_stream.manifest import Manifest
 from criteo_stream.memory import PeakMemory
+from criteo_stream.models import check_model
 from criteo_stream.predict import predict_run
 from criteo_stream.result import TrainResult
 from criteo_stream.run import RunFolder
@@ -73,6 +74,7 @@ class Trainer:
         """Train until the planned steps are done, or a signal or early stopping ends it.
 
         Raises:
+            UsageError: no such model, or one of your own that does not keep to the protocol.
             RunError: the run was begun with other options, its checkpoints are damaged, its
                 tables do not fit the memory, or the loss is no longer finite.
             DataSetError: the data set is incomplete, damaged, or has labels of one kind only.
@@ -86,6 +88,7 @@ class Trainer:
                 manifest = Manifest.read(self.data)
                 _refuse_one_label(self.data, manifest)
                 config = self.config.resolved(manifest.rows["train"])
+                check_model(config)  # before the run's record names it
                 if ranks.is_writer:
                     self._tell_chosen(config, manifest.rows["train"])
                     stack.enter_context(self.folder.locked())
@@ -98,7 +101,9 @@ class Trainer:
 
     def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
         if self.config.open_options and not self._options.quiet:
-            sys.stderr.write(f"for {rows:,} training rows: {config.chosen(self.config)}\n")
+            sys.stderr.write(
+                f"for {config.model} on {rows:,} training rows: {config.chosen(self.config)}\n"
+            )
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> dict[str, Any]:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""

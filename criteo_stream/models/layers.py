@@ -1,5 +1,6 @@
 """Layers with the names and shapes of the factorization machine literature."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -121,3 +122,54 @@ class FMLayer(nn.Module):
         """[B, n, k] → [B, 1], or [B, k] unreduced."""
         pairs = (x.sum(1).square() - x.square().sum(1)) / 2
         return pairs.sum(1, keepdim=True) if self.reduce_sum else pairs
+
+
+class PairLogits(nn.Module):
+    """Logits of an interaction that is not yet summed over its dimensions.
+
+    Args:
+        dim: dimensions k.
+        n_classes: 1 gives their sum; from 2 on a linear head of as many outputs.
+        layer_norm: normalise the dimensions. Their sum would be the same for every row then, so
+            that one logit has a linear head, too.
+    """
+
+    def __init__(self, dim: int, n_classes: int = 1, *, layer_norm: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim) if layer_norm else None
+        has_head = layer_norm or n_classes > 1
+        self.head = nn.Linear(dim, n_classes, bias=False) if has_head else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, k] → [B], or [B, n_classes] from 2 classes on."""
+        if self.head is None:
+            return x.sum(1)
+        logits: Tensor = self.head(x if self.norm is None else self.norm(x))
+        return _one_or_more(logits)
+
+
+class MLP(nn.Module):
+    """A perceptron with ReLU; its logits start near 0.
+
+    Args:
+        d_in: inputs.
+        hidden: sizes of the hidden layers.
+        n_classes: logits a row.
+    """
+
+    def __init__(self, d_in: int, hidden: Sequence[int], n_classes: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([d_in, *hidden]):
+            layer = nn.Linear(before, after)
+            nn.init.zeros_(layer.bias)
+            layers += [layer, nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear([d_in, *hidden][-1], n_classes, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, d_in] → [B], or [B, n_classes] from 2 classes on."""
+        return _one_or_more(self.layers(x))
+
+
+def _one_or_more(logits: Tensor) -> Tensor:
+    return logits.squeeze(1) if logits.shape[1] == 1 else logits
