@@ -1,6 +1,6 @@
 """criteo-stream: raw Criteo click logs of any size to a trained factorization machine.
 
-The four names below are the whole public surface; they load on first use, so that importing
+The names below are the whole public surface; they load on first use, so that importing
 the package starts nothing heavy.
 """
 
@@ -11,15 +11,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from criteo_stream.dataset import CriteoDataset
     from criteo_stream.models import FM
+    from criteo_stream.plots import plot
     from criteo_stream.prepare import preprocess
     from criteo_stream.trainer import Trainer
 
-__all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "preprocess"]
+__all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "plot", "preprocess"]
 
 _HOMES = {
     "CriteoDataset": "criteo_stream.dataset",
     "FM": "criteo_stream.models",
     "Trainer": "criteo_stream.trainer",
+    "plot": "criteo_stream.plots",
     "preprocess": "criteo_stream.prepare",
 }
 

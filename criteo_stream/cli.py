@@ -3,16 +3,22 @@
 Each command imports what it needs when it runs, so that ``--help`` loads neither torch nor polars.
 """
 
+import atexit
 import functools
 import json
 import os
+import shutil
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
 
 from criteo_stream import __version__
+from criteo_stream.amounts import parse_rows
 from criteo_stream.config import TrainConfig, read_toml
 from criteo_stream.errors import CriteoStreamError, OtherRankError, UsageError
 
@@ -40,6 +46,9 @@ DataOption = Annotated[
 ]
 
 
+_verbose: ContextVar[bool] = ContextVar("verbose", default=False)
+
+
 def _explained(command: Callable[P, None]) -> Callable[P, None]:
     """Tell a user's error in one sentence on stderr, with the exit code of its kind."""
 
@@ -48,6 +57,8 @@ def _explained(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except CriteoStreamError as error:
+            if _verbose.get():
+                traceback.print_exception(error)
             if str(error) or not isinstance(error, OtherRankError):
                 typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
@@ -78,8 +89,38 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With an error, show where it came from.")
+    ] = False,
 ) -> None:
-    pass
+    _verbose.set(verbose)
+
+
+def _rows(text: str) -> int:
+    """Rows in human units, or 0."""
+    try:
+        return parse_rows(text) if str(text).strip() != "0" else 0
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _print_config(context: typer.Context, wanted: bool) -> None:
+    """Print the options of a configuration file, with what they mean, and end."""
+    if not wanted:
+        return
+    lines = [
+        "# Options that decide a run, for `criteo-stream train DATA --run RUN --config FILE`.",
+        "# Those given on the command line go before these; a run's own config.toml works as well.",
+        "[train]",
+    ]
+    options = {option.name: option for option in context.command.params}
+    for name, default in DEFAULTS.to_dict().items():
+        shown = getattr(options[name], "show_default", None)
+        known = f" Default: {shown}." if isinstance(shown, str) else ""
+        lines.append(f"\n# {getattr(options[name], 'help', '')}{known}")
+        lines.append(f"# {name} =" if default is None else f"{name} = {json.dumps(default)}")
+    typer.echo("\n".join(lines))
+    raise typer.Exit
 
 
 @app.command()
@@ -240,7 +281,12 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = DEFAULTS.seed,
     lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = DEFAULTS.lanes,
     evaluate_every: Annotated[
-        int, typer.Option(help="Training rows between evaluations; 0: once an epoch.")
+        int,
+        typer.Option(
+            parser=_rows,
+            metavar="ROWS",
+            help="Training rows between evaluations, like 500k; 0: once an epoch.",
+        ),
     ] = DEFAULTS.evaluate_every,
     monitor: Annotated[
         str, typer.Option(help="What is best by: auc or log_loss.")
@@ -249,7 +295,12 @@ def train(
         int, typer.Option(help="Evaluations without a better one before stopping; 0: never.")
     ] = DEFAULTS.patience,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Training rows between checkpoints; evaluations end in one too.")
+        int,
+        typer.Option(
+            parser=_rows,
+            metavar="ROWS",
+            help="Training rows between checkpoints, like 2M; evaluations end in one too.",
+        ),
     ] = 0,
     checkpoint_minutes: Annotated[
         float, typer.Option(help="Minutes between checkpoints; 0: by rows and evaluations only.")
@@ -259,6 +310,18 @@ def train(
     threads: Annotated[
         int | None, typer.Option(help="Compute threads a rank.", show_default="cores / ranks")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")
+    ] = False,
+    print_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-config",
+            callback=_print_config,
+            is_eager=True,
+            help="Print a commented configuration file with the defaults, and end.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -286,6 +349,7 @@ def train(
         keep=keep,
         threads=threads,
         from_run=from_run or config_from,
+        tensorboard=tensorboard,
         quiet=quiet,
     )
     result = trainer.fit()
@@ -435,7 +499,6 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
-    from criteo_stream.amounts import parse_rows
     from criteo_stream.demo import run_demo
 
     figures, text = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
@@ -447,4 +510,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Compute threads that spin for long while they wait take the cores from the loader and from
     # other programs: on a busy machine training is ten times slower. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Matplotlib keeps a list of fonts in the home folder; a command writes where it was told to.
+    if "MPLCONFIGDIR" not in os.environ and not (Path.home() / ".cache" / "matplotlib").exists():
+        folder = Path(tempfile.gettempdir()) / f"criteo-stream-{os.getpid()}"
+        os.environ["MPLCONFIGDIR"] = str(folder)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")

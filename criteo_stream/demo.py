@@ -51,9 +51,8 @@ def run_demo(
     rates["predict"] = predicted["rows_per_second"]
 
     best_auc = truth["auc"]
-    picture = plot(
-        trained.history, "auc", out / "auc.png", lines={"best possible": float(best_auc)}
-    )
+    picture = out / "auc.png"
+    plot(trained.history, "auc", picture, lines={"best possible": float(best_auc)})
     result = {
         "rows": rows,
         "test": figures,

@@ -1,6 +1,7 @@
 """Curves of a run as PNG."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from criteo_stream.scores import ScoreCounts
 from criteo_stream.storage import atomic_path
 
 if TYPE_CHECKING:
+    import polars as pl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -23,18 +25,18 @@ _LABELS = {"loss": "log loss", "auc": "AUC", "learning_rate": "learning rate"}
 
 
 def plot(
-    history: Sequence[dict[str, Any]],
+    history: "Sequence[dict[str, Any]] | pl.DataFrame",
     what: str,
-    path: Path | str,
+    path: Path | str | None = None,
     *,
     lines: dict[str, float] | None = None,
-) -> Path:
-    """Draw one curve over the rows seen.
+) -> "Figure":
+    """Draw one curve over the rows seen; a notebook shows it.
 
     Args:
-        history: evaluations as `History.read` gives them.
+        history: evaluations, as `Trainer.history` or `History.read` gives them.
         what: ``loss``, ``auc`` or ``learning_rate``.
-        path: the PNG file.
+        path: PNG file to save it to.
         lines: horizontal lines by legend, such as the best possible AUC.
 
     Raises:
@@ -42,9 +44,10 @@ def plot(
     """
     if what not in CURVES:
         raise UsageError(f"there is no curve {what!r}: choose {', '.join(CURVES)}")
+    evaluations = history if isinstance(history, Sequence) else history.to_dicts()
     figure, axes = empty_figure(7, 4)
     for key, legend in CURVES[what]:
-        points = [(line["rows"], line[key]) for line in history if line.get(key) is not None]
+        points = [(line["rows"], line[key]) for line in evaluations if line.get(key) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=legend)
     for legend, value in (lines or {}).items():
@@ -54,12 +57,17 @@ def plot(
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
-    return _save(figure, Path(path))
+    if path is not None:
+        _save(figure, Path(path))
+    return figure
 
 
 def plot_all(history: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     """Draw all curves of a run into a folder."""
-    return [plot(history, what, folder / f"{what}.png") for what in CURVES]
+    pictures = [folder / f"{what}.png" for what in CURVES]
+    for what, picture in zip(CURVES, pictures, strict=True):
+        plot(history, what, picture)
+    return pictures
 
 
 def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
@@ -105,7 +113,14 @@ def empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
     # The object interface: no global state, no window system.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            """What a notebook shows."""
+            png = BytesIO()
+            self.savefig(png, format="png", dpi=120)
+            return png.getvalue()
+
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from criteo_stream.config import ResolvedConfig, SessionOptions, TrainConfig
 from criteo_stream.distributed import process_group
@@ -22,6 +22,9 @@ from criteo_stream.predict import predict_run
 from criteo_stream.result import TrainResult
 from criteo_stream.run import RunFolder
 from criteo_stream.session import Session
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Trainer:
@@ -104,6 +107,13 @@ class Trainer:
             sys.stderr.write(
                 f"for {config.model} on {rows:,} training rows: {config.chosen(self.config)}\n"
             )
+
+    @property
+    def history(self) -> "pl.DataFrame":
+        """The evaluations so far, a row each; `criteo_stream.plot` draws them."""
+        import polars as pl
+
+        return pl.DataFrame(self.folder.history.read(), infer_schema_length=None)
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> dict[str, Any]:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 import torch
 
 from criteo_stream import Trainer
+from criteo_stream.config import TrainConfig
 from criteo_stream.evaluation import evaluate_run
 from criteo_stream.loading import load_run
 from criteo_stream.manifest import MANIFEST_NAME
 from criteo_stream.predict import Scorer
 from criteo_stream.prepare.fitting import load_encoder
+from criteo_stream.run import RunFolder
 from tests.raw_lines import parse, raw_lines, with_field, write_raw
 
 REAL_DATA = Path(os.environ.get("CRITEO_STREAM_REAL_DATA", "../shared/data"))
@@ -101,6 +104,49 @@ def test_help_tells_of_defaults_and_loads_neither_torch_nor_polars(command: str)
 def test_version_and_module() -> None:
     assert run("--version").stdout == run("--version", module=True).stdout
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_print_config_is_a_config_that_works(data: Path, tmp_path: Path) -> None:
+    printed = run("train", "--print-config")
+    assert tomllib.loads(printed.stdout)["train"] == {
+        name: value for name, value in TrainConfig().to_dict().items() if value is not None
+    }
+    for name in TrainConfig.__dataclass_fields__:
+        assert re.search(rf"\n# .+\n(# )?{name} =", printed.stdout), name
+    file = tmp_path / "my.toml"
+    file.write_text(
+        printed.stdout.replace("# epochs =", "epochs = 1").replace("bins = 32", "bins = 8")
+    )
+    command = ["train", data, "--run", tmp_path / "run", "--config", file]
+    figures = last_json(run(*command, "--evaluate-every", "1k", "--json"))
+    record = RunFolder(tmp_path / "run").read().config
+    assert (record.bins, record.epochs, record.evaluate_every) == (8, 1, 1000)
+    assert figures["rows"] > 1000
+    file.write_text("[train]\nbin = 3\n")
+    assert_refused(run(*command), 2, "unknown option bin: did you mean bins?")
+
+
+def test_verbose_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    done = run("-v", "inspect", tmp_path / "none")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_nothing_is_written_elsewhere(tmp_path: Path) -> None:
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    program = str(Path(sys.executable).parent / "criteo-stream")
+    done = subprocess.run(
+        [program, "demo", "--out", "out", "--rows", "5k", "--quiet"],
+        cwd=work,
+        env={**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", "TMPDIR": str(home)},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert [path.name for path in work.iterdir()] == ["out"]
+    assert not list(home.rglob("*"))
 
 
 def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path) -> None:

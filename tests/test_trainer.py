@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from criteo_stream import Trainer
+from criteo_stream import Trainer, plot
 from criteo_stream.checkpoint import CheckpointFolder
 from criteo_stream.config import SessionOptions, TrainConfig, read_toml
 from criteo_stream.errors import DataSetError, OutputError, RunError, UsageError
@@ -250,6 +250,18 @@ def test_plots_are_drawn(data: Path, tmp_path: Path) -> None:
         assert pixels.shape[0] > 300
         colours = {tuple(c) for c in pixels.reshape(-1, 3).round(1).tolist()}
         assert len(colours) > 5, f"{picture} is blank"
+
+
+def test_the_history_is_a_frame_that_can_be_drawn(data: Path, tmp_path: Path) -> None:
+    made = trainer(data, tmp_path, epochs=2)
+    result = made.fit()
+    assert made.history.to_dicts() == result.history
+    drawn, same = plot(made.history, "auc"), plot(result.history, "auc", tmp_path / "auc.png")
+    for figure in (drawn, same):
+        (line,) = figure.axes[0].lines
+        assert list(line.get_ydata()) == [evaluation["auc"] for evaluation in result.history]
+        assert figure._repr_png_().startswith(b"\x89PNG")
+    assert (tmp_path / "auc.png").exists()
 
 
 def test_config_repeats_a_run(data: Path, undisturbed: Outcome, tmp_path: Path) -> None:
