@@ -468,6 +468,25 @@ def inspect(
 
 @app.command()
 @_explained
+def export(
+    run: RunArgument,
+    form: Annotated[str, typer.Option("--format", help="onnx, safetensors or torch.")],
+    out: Annotated[Path, typer.Option(help="New folder for the model and its fit.")],
+    data: DataOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's best weights for other programs, with vocabularies and quantiles."""
+    from criteo_stream.amounts import format_size
+    from criteo_stream.export import export_run
+
+    figures = export_run(run, form, out, data=data)
+    compared = ", compared with the model" if figures["checked"] else ""
+    text = f"{out}: {form}, {format_size(figures['bytes'])}{compared}"
+    _show(figures, text, as_json=as_json)
+
+
+@app.command()
+@_explained
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, compared to the first.")

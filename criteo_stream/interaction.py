@@ -162,6 +162,9 @@ def embedding_sums(
     Returns:
         Σ_i weight[id_i], [B, linear + k], and Σ_i |v_{id_i}|², [B].
     """
+    if torch.compiler.is_compiling():  # an exported graph has plain operations, and no gradient
+        looked_up = F.embedding(ids, weight)
+        return looked_up.sum(1), looked_up[..., linear:].square().sum((1, 2))
     sums, squares = _EmbeddingSums.apply(  # type: ignore[no-untyped-call]
         weight, ids, scratch, linear, ascending_columns
     )
@@ -191,6 +194,8 @@ class _EmbeddingLookup(torch.autograd.Function):
 
 def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
     """Rows of a table, [B, n, d] of int [B, n]: ``F.embedding`` with a coalesced gradient."""
+    if torch.compiler.is_compiling():
+        return F.embedding(ids, weight)
     rows: Tensor = _EmbeddingLookup.apply(weight, ids)  # type: ignore[no-untyped-call]
     return rows
 
@@ -270,6 +275,13 @@ def field_embeddings(
     Returns:
         Σ of the linear weights [B, linear], and the vectors [B, F, k].
     """
+    if torch.compiler.is_compiling():
+        looked_up = F.embedding(ids, weight)
+        padded = F.pad(looked_up, (0, 0, 0, fields - ids.shape[1]))
+        if numeric_weight is not None:
+            numbers = values.unsqueeze(2) * numeric_weight
+            padded = padded + F.pad(numbers, (0, 0, fields - values.shape[1], 0))
+        return padded[..., :linear].sum(1), padded[..., linear:]
     sums, embeddings = _FieldEmbeddings.apply(  # type: ignore[no-untyped-call]
         weight, ids, linear, fields, numeric_weight, values
     )

@@ -158,7 +158,8 @@ class FieldModel(FieldInputs):
         Returns:
             [B], or [B, n_classes] from 2 classes on.
         """
-        if not torch.is_grad_enabled() and len(x_num) > _INFERENCE_ROWS:
+        in_parts = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if in_parts and len(x_num) > _INFERENCE_ROWS:
             starts = range(0, len(x_num), _INFERENCE_ROWS)
             parts = [slice(start, start + _INFERENCE_ROWS) for start in starts]
             return torch.cat([self(x_num[part], x_cat[part]) for part in parts])

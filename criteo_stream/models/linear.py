@@ -18,4 +18,4 @@ class LinearOnly(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """[B, fields, 0] → zeros [B], or [B, n_classes] from 2 classes on."""
-        return embeddings.new_zeros(len(embeddings), *self._shape)
+        return embeddings.new_zeros(embeddings.shape[0], *self._shape)
