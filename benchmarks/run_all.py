@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.machine import describe, table
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("preprocess", "loader", "train_step", "train", "ddp")
+NAMES = ("preprocess", "loader", "train_step", "family", "train", "ddp")
 
 
 def run(name: str) -> tuple[dict[str, Any] | None, str]:

@@ -18,6 +18,8 @@ from torch.nn import functional as F  # noqa: N812
 _SORTED_COLUMNS: Final = 8
 _SORTED_IDS: Final = 1 << 16
 """Ids sorted at once, at least: with half as many PyTorch gives up its radix sort (CPU)."""
+_ROWS_AT_ONCE: Final = 512
+"""Batch rows whose fields are gathered and laid out anew while they are in the cache."""
 
 
 def table_zeros(
@@ -212,10 +214,14 @@ class _FieldEmbeddings(torch.autograd.Function):
         values: Tensor,
     ) -> tuple[Tensor, Tensor]:
         batch, columns = ids.shape
-        rows = weight.index_select(0, ids.reshape(-1)).view(batch, columns, weight.shape[1])
-        sums = rows[..., :linear].sum(1)
-        embeddings = rows.new_empty(batch, fields, weight.shape[1] - linear)
-        embeddings[:, :columns] = rows[..., linear:]
+        sums = weight.new_empty(batch, linear)
+        embeddings = weight.new_empty(batch, fields, weight.shape[1] - linear)
+        for start in range(0, batch, _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            flat = weight.index_select(0, ids[part].reshape(-1))
+            rows = flat.view(-1, columns, weight.shape[1])
+            torch.sum(rows[..., :linear], 1, out=sums[part])
+            embeddings[part, :columns] = rows[..., linear:]
         embeddings[:, columns:] = 0
         if numeric_weight is not None:
             sums.addmm_(values, numeric_weight[:, :linear])
@@ -286,3 +292,29 @@ def field_embeddings(
         weight, ids, linear, fields, numeric_weight, values
     )
     return sums, embeddings
+
+
+class _PairSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        sums = embeddings.sum(1)
+        ctx.save_for_backward(embeddings, sums)
+        return (sums.square() - embeddings.square().sum(1)) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        embeddings, sums = ctx.saved_tensors
+        others = (sums * gradient).unsqueeze(1)
+        return torch.addcmul(others, embeddings, gradient.unsqueeze(1), value=-1)
+
+
+def pair_sums(embeddings: Tensor) -> Tensor:
+    """Σ_{i<j} e_i ∘ e_j in O(nk): `FMLayer` unreduced, its gradient in one pass.
+
+    [B, n, k] → [B, k].
+    """
+    if torch.compiler.is_compiling():
+        return (embeddings.sum(1).square() - embeddings.square().sum(1)) / 2
+    sums: Tensor = _PairSums.apply(embeddings)  # type: ignore[no-untyped-call]
+    return sums

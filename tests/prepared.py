@@ -1,6 +1,6 @@
 """Small prepared data sets whose values tell the row they came from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +29,23 @@ def row_groups(rows: RowGroup, size: int) -> Iterator[list[np.ndarray]]:
 
 
 def write_data_set(
-    folder: Path, shard_rows: dict[str, Sequence[int]], *, row_group_rows: int = 64
+    folder: Path,
+    shard_rows: dict[str, Sequence[int]],
+    *,
+    row_group_rows: int = 64,
+    encode: Callable[[str, np.ndarray], RowGroup] = lambda _, rows: encoded_rows(rows),
 ) -> Manifest:
-    """A complete data set; the rows of each split are numbered from 0 through its shards."""
+    """A complete data set; the rows of each split are numbered from 0 through its shards.
+
+    ``encode`` gives a split's rows of these numbers; ids of a column are below 1009, those of C1
+    below the number of all rows.
+    """
     shards: dict[str, list[ShardEntry]] = {split: [] for split in SPLITS}
     for split, sizes in shard_rows.items():
         (folder / split).mkdir(parents=True)
         first = 0
         for number, size in enumerate(sizes):
-            group = encoded_rows(np.arange(first, first + size))
+            group = encode(split, np.arange(first, first + size))
             path = folder / split / f"part-{number:05}.parquet"
             shards[split].append(write_shard(path, row_groups(group, row_group_rows)))
             first += size

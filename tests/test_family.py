@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from criteo_stream.models import (
 )
 from criteo_stream.models.bilinear import BilinearMatrices
 from criteo_stream.models.linear import LinearOnly
-from tests.processes import start
+from tests.processes import REPOSITORY, start
 from tests.training import (
     Crash,
     as_flags,
@@ -114,8 +115,8 @@ def interact(module: nn.Module, v: list[Tensor], classes: int) -> Tensor:
         return torch.zeros(classes, dtype=torch.float64)
     if isinstance(module, FFM):
         for i, j in pairs:
-            dots = dots + v[i][j * DIM : (j + 1) * DIM] * v[j][i * DIM : (i + 1) * DIM]
-        return summed(module._logits, dots)
+            dots = dots + v[i].view(DIM, FIELDS)[:, j] * v[j].view(DIM, FIELDS)[:, i]
+        return summed(module.logits, dots)
     if isinstance(module, BilinearFFM):
         for i, j in pairs:
             dots = dots + (v[i] @ matrix(module.matrices, i, j)) * v[j]
@@ -362,6 +363,22 @@ def test_an_interrupted_run_continues_to_the_same_weights(
     figures = trainer(data, tmp_path / "run", **plan).evaluate("test")
     assert figures["rows"] == 120
     assert figures["auc"] is not None
+
+
+def test_the_documented_model_trains(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = (REPOSITORY / "docs" / "models.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 20
+    Path("mymodels.py").write_text(code)
+    (name,) = re.findall(r"--model (mymodels:\w+)", text)
+    result = fit(data, tmp_path / "run", model=name)
+    assert result.finished
+    assert trainer(data, tmp_path / "run").evaluate("test")["auc"] is not None
+    assert "model.interaction.cross.weight" in weights(tmp_path / "run")
 
 
 def test_two_ranks_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ class BilinearMatrices(nn.Module):
         """v_i W v_j of every pair: [B, F, k] → [B, pairs]."""
         if self.kind == "interaction":
             return self.products(vectors).sum(2)
-        return (self._turned(vectors) @ vectors.transpose(1, 2))[:, self.first, self.second]
+        every = (self._turned(vectors) @ vectors.transpose(1, 2)).flatten(1)
+        return every.index_select(1, self.first * vectors.shape[1] + self.second)
 
     def _left(self, vectors: Tensor) -> Tensor:
         if self.kind == "interaction":

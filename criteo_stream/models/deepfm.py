@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from criteo_stream.models.layers import MLP, FMLayer, PairLogits
+from criteo_stream.interaction import pair_sums
+from criteo_stream.models.layers import MLP, PairLogits
 
 
 class DeepFM(nn.Module):
@@ -26,11 +27,10 @@ class DeepFM(nn.Module):
         hidden: Sequence[int] = (64, 32),
     ) -> None:
         super().__init__()
-        self.pairs = FMLayer(reduce_sum=False)
         self.logits = PairLogits(embedding_dim, n_classes)
         self.mlp = MLP(fields * embedding_dim, hidden, n_classes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """[B, F, k] → [B], or [B, n_classes] from 2 classes on."""
-        logits: Tensor = self.logits(self.pairs(embeddings)) + self.mlp(embeddings.flatten(1))
+        logits: Tensor = self.logits(pair_sums(embeddings)) + self.mlp(embeddings.flatten(1))
         return logits

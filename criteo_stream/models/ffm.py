@@ -1,15 +1,50 @@
 """The field-aware factorization machine (Juan et al. 2016)."""
 
+from typing import Any, Final
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from criteo_stream.models.layers import PairLogits
+
+_ROWS_AT_ONCE: Final = 128
+"""Their products of all pairs stay in the cache."""
+
+
+class _FieldPairs(torch.autograd.Function):
+    """`_field_pairs`; the gradient of v_ij is v_ji."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors)
+        pairs = vectors.new_empty(len(vectors), vectors.shape[2])
+        for part in _parts(len(vectors)):
+            some = vectors[part]
+            own = some.diagonal(dim1=1, dim2=3).square().sum(2)
+            pairs[part] = ((some * some.transpose(1, 3)).sum((1, 3)) - own) / 2
+        return pairs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (vectors,) = ctx.saved_tensors
+        result = torch.empty_like(vectors)
+        for part in _parts(len(vectors)):
+            weight = gradient[part].unsqueeze(1).unsqueeze(3)
+            torch.mul(vectors[part].transpose(1, 3), weight, out=result[part])
+        result.diagonal(dim1=1, dim2=3).zero_()
+        return result
+
+
+def _parts(rows: int) -> list[slice]:
+    return [slice(start, start + _ROWS_AT_ONCE) for start in range(0, rows, _ROWS_AT_ONCE)]
 
 
 class FFM(nn.Module):
     """Σ_{i<j} ⟨v_ij, v_ji⟩, where v_ij is the vector of field i's id for field j.
 
-    As ½ (Σ_ij ⟨v_ij, v_ji⟩ − Σ_i |v_ii|²), without a loop over pairs. v_ii has no use: its gradient
-    is zero.
+    Without a loop over pairs: the sum over all i and j, less the unused v_ii, is twice as much.
 
     Args:
         fields: number of fields F.
@@ -21,13 +56,20 @@ class FFM(nn.Module):
         super().__init__()
         self.vectors_per_id = fields
         self._dim = embedding_dim
-        self._logits = PairLogits(embedding_dim, n_classes)
+        self.logits = PairLogits(embedding_dim, n_classes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """[B, F, F·k] → [B], or [B, n_classes] from 2 classes on."""
+        """[B, F, k·F], an id's vectors side by side as k × F → [B], or [B, n_classes]."""
         fields = self.vectors_per_id
-        vectors = embeddings.view(-1, fields, fields, self._dim)  # [B, i, j, k]
-        own = vectors.diagonal(dim1=1, dim2=2).square().sum(2)
-        pairs = ((vectors * vectors.transpose(1, 2)).sum((1, 2)) - own) / 2
-        logits: Tensor = self._logits(pairs)
+        vectors = embeddings.view(-1, fields, self._dim, fields)  # F numbers lie together, not k
+        logits: Tensor = self.logits(_field_pairs(vectors))
         return logits
+
+
+def _field_pairs(vectors: Tensor) -> Tensor:
+    """½ (Σ_ij v_ij ∘ v_ji − Σ_i v_ii²): [B, i, k, j] → [B, k]."""
+    if torch.compiler.is_compiling():  # an exported graph has plain operations, and no gradient
+        own = vectors.diagonal(dim1=1, dim2=3).square().sum(2)
+        return ((vectors * vectors.transpose(1, 3)).sum((1, 3)) - own) / 2
+    pairs: Tensor = _FieldPairs.apply(vectors)  # type: ignore[no-untyped-call]
+    return pairs
