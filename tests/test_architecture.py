@@ -31,6 +31,8 @@ FORBIDDEN = {
     "intervals.py": {"torch", "criteo_stream"},
     "scores.py": {"torch"},
     "session.py": {"criteo_stream.prepare", "polars"},
+    "export/": {"criteo_stream.session", "criteo_stream.trainer"},
+    "board.py": {"criteo_stream.session", "polars"},
     "report/": {"criteo_stream.session", "criteo_stream.trainer"},
     "checkpoint.py": {"criteo_stream.models", "criteo_stream.prepare", "criteo_stream.session"},
     "evaluation.py": {"criteo_stream.prepare", "criteo_stream.session"},

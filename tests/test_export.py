@@ -85,9 +85,12 @@ def test_a_folder_with_something_else_is_left_alone(data: Path, tmp_path: Path) 
     fit(data, tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    with pytest.raises(OutputError, match="holds no export"):
+    with pytest.raises(OutputError, match=r"holds something else than an export \(file\)"):
         export_run(tmp_path / "run", "safetensors", tmp_path / "mine")
     with pytest.raises(UsageError, match=r"--format onx is not known: use onnx"):
         export_run(tmp_path / "run", "onx", tmp_path / "out")
-    for _ in range(2):  # an earlier export is replaced
-        export_run(tmp_path / "run", "safetensors", tmp_path / "out")
+    export_run(tmp_path / "run", "torch", tmp_path / "out")
+    (tmp_path / "out" / "model.json").unlink()  # as where it was interrupted
+    export_run(tmp_path / "run", "safetensors", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"model.json", "model.safetensors"}

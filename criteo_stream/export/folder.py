@@ -47,7 +47,7 @@ def export_run(
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
     loaded = load_run(run, data)
     folder = Path(out)
-    _claim(folder)
+    _claim(folder, loaded)
     with full_disk_explained(folder):
         _copy_fit(loaded, folder)
         checked = _write_model(loaded, form, folder / _FILES[form])
@@ -56,21 +56,26 @@ def export_run(
     return {"out": str(folder), "format": form, "bytes": size, "checked": checked}
 
 
-def _claim(folder: Path) -> None:
+def _claim(folder: Path, loaded: LoadedRun) -> None:
+    """Begin a folder, or begin it anew where an earlier export is, finished or not."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} exists and is not a folder: choose another --out")
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / INDEX).exists():
+    fit = {Path(entry.path).parts[0] for entry in loaded.manifest.fit_files}
+    model = {INDEX, "model.onnx.data", *_FILES.values()}
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name not in fit | model and not path.name.startswith("."):
             raise OutputError(
-                f"{folder} is not empty and holds no export (no {INDEX}): choose another --out"
+                f"{folder} holds something else than an export ({path.name}): choose another --out"
             )
-        (folder / INDEX).unlink()  # a folder without it is not complete
-    (folder / "vocabulary").mkdir(parents=True, exist_ok=True)
+    for name in model:  # without its index an export is not complete
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _copy_fit(loaded: LoadedRun, folder: Path) -> None:
     for entry in loaded.manifest.fit_files:
         verify_file(loaded.data, entry)
+        (folder / entry.path).parent.mkdir(exist_ok=True)
         with atomic_path(folder / entry.path) as partial:
             shutil.copyfile(loaded.data / entry.path, partial)
 
