@@ -1,7 +1,8 @@
 """Every command and every program that the documents show is run, in their order.
 
 Blocks marked ``sh`` and ``python`` run in a folder with small raw logs of the names that the
-documents use; other blocks are not commands.
+documents use, but for a program that begins with a file's name, which is put there; other blocks
+are not commands.
 """
 
 import gzip
@@ -52,6 +53,9 @@ def test_what_the_documents_show_works(document: str, folder: Path) -> None:
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}",
     }
     for language, text in blocks(document):
+        if name := re.match(r"# (\w+\.py)\n", text):
+            (folder / name[1]).write_text(text)
+            continue
         shell = ["bash", "-euo", "pipefail", "-c"]
         command = [*shell, text] if language == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(
