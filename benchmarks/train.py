@@ -78,7 +78,7 @@ def step_rate(config: ResolvedConfig, manifest: Manifest, batches: list[Batch]) 
 def measure(data: Path, batch_size: int, repetitions: int) -> dict[str, Any]:
     """Medians over alternating repetitions; each trains a whole epoch."""
     dataset = CriteoDataset(data, "train", batch_size)
-    config = TrainConfig(batch_size=batch_size).resolved(dataset.rows)
+    config = TrainConfig(batch_size=batch_size, epochs=1).resolved(dataset.rows)
     kept = list(CriteoLoader(dataset))
     rates: dict[str, list[float]] = {"stock": [], "step": [], "end to end": []}
     waited, memory = 0.0, 0

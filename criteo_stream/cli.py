@@ -247,7 +247,12 @@ def train(
     numeric: Annotated[
         str, typer.Option(help="Integers as value, bins or both.")
     ] = DEFAULTS.numeric,
-    bins: Annotated[int, typer.Option(help="Bins of an integer column.")] = DEFAULTS.bins,
+    bins: Annotated[
+        int | None,
+        typer.Option(
+            help="Bins of an integer column.", show_default="32, 16 below 1M training rows"
+        ),
+    ] = DEFAULTS.bins,
     init_scale: Annotated[
         float, typer.Option(help="Deviation of the first vectors.")
     ] = DEFAULTS.init_scale,

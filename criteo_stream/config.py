@@ -47,8 +47,8 @@ class TrainConfig:
     """Whether bilinear-ffm normalises its interaction."""
     numeric: str = "both"
     """How a quantile feeds the model: ``value`` (x·v), ``bins`` (an id) or ``both``."""
-    bins: int = 32
-    """Bins of a numeric column, for ``bins`` and ``both``."""
+    bins: int | None = None
+    """Bins of a numeric column, for ``bins`` and ``both``; None goes by the training rows."""
     init_scale: float = 0.01
     """Standard deviation of the vectors at the start."""
     epochs: int | None = None
@@ -112,6 +112,7 @@ class TrainConfig:
         """The same options with nothing left open, for a number of training rows.
 
         * embedding_dim: 4 for ffm, else 16.
+        * bins: 32, or 16 below a million rows.
         * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
@@ -124,6 +125,7 @@ class TrainConfig:
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         chosen = {
             "embedding_dim": _EMBEDDING_DIMS.get(self.model, 16),
+            "bins": 32 if rows >= 1_000_000 else 16,
             "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
@@ -167,6 +169,7 @@ class ResolvedConfig(TrainConfig):
     """Options with nothing left open: what a run is begun with, and what its record holds."""
 
     embedding_dim: int
+    bins: int
     epochs: int
     batch_size: int
     learning_rate: float

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.config import TrainConfig
+from criteo_stream.config import ResolvedConfig
 from criteo_stream.manifest import Manifest
 from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
 
@@ -13,7 +13,7 @@ _HUGE = 1e9
 
 
 def offending_columns(
-    config: TrainConfig, manifest: Manifest, model: nn.Module, numeric: Tensor
+    config: ResolvedConfig, manifest: Manifest, model: nn.Module, numeric: Tensor
 ) -> list[str]:
     """Columns whose input is not finite, or whose weights have diverged; in their order.
 

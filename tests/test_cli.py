@@ -116,7 +116,7 @@ def test_print_config_is_a_config_that_works(data: Path, tmp_path: Path) -> None
         assert re.search(rf"\n# .+\n(# )?{name} =", printed.stdout), name
     file = tmp_path / "my.toml"
     file.write_text(
-        printed.stdout.replace("# epochs =", "epochs = 1").replace("bins = 32", "bins = 8")
+        printed.stdout.replace("# epochs =", "epochs = 1").replace("# bins =", "bins = 8")
     )
     command = ["train", data, "--run", tmp_path / "run", "--config", file]
     figures = last_json(run(*command, "--evaluate-every", "1k", "--json"))

@@ -27,6 +27,11 @@ def test_open_options_go_by_the_training_rows(
     assert resolved.l2_embedding == l2_embedding
 
 
+def test_bins_go_by_the_training_rows() -> None:
+    assert [TrainConfig().resolved(rows).bins for rows in (999_999, 10**6)] == [16, 32]
+    assert TrainConfig(bins=7).resolved(10).bins == 7
+
+
 def test_what_is_given_stays() -> None:
     resolved = TrainConfig(epochs=7, batch_size=2048, l2_embedding=0.0).resolved(50)
     assert (resolved.epochs, resolved.batch_size, resolved.l2_embedding) == (7, 2048, 0.0)
