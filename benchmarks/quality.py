@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -107,6 +108,8 @@ def main() -> None:
     parser.add_argument("--document", type=Path, help="file whose table is replaced")
     parser.add_argument("--section", default="quality", help="its mark in that file")
     arguments = parser.parse_args()
+    if "lightgbm" not in arguments.without and find_spec("lightgbm") is None:
+        parser.error("LightGBM is missing: pip install -e '.[bench]', or add --without lightgbm")
     rows = compared(arguments.data, arguments.without)
     if arguments.truth is not None:
         truth = json.loads(arguments.truth.read_text())
