@@ -250,7 +250,7 @@ def train(
     bins: Annotated[
         int | None,
         typer.Option(
-            help="Bins of an integer column.", show_default="32, 16 below 1M training rows"
+            help="Bins of an integer column.", show_default="32, 16 below 200k training rows"
         ),
     ] = DEFAULTS.bins,
     init_scale: Annotated[

@@ -112,7 +112,7 @@ class TrainConfig:
         """The same options with nothing left open, for a number of training rows.
 
         * embedding_dim: 4 for ffm, else 16.
-        * bins: 32, or 16 below a million rows.
+        * bins: 32, or 16 below 200,000 rows.
         * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
@@ -125,7 +125,7 @@ class TrainConfig:
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         chosen = {
             "embedding_dim": _EMBEDDING_DIMS.get(self.model, 16),
-            "bins": 32 if rows >= 1_000_000 else 16,
+            "bins": 32 if rows >= 200_000 else 16,
             "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),

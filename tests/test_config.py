@@ -28,7 +28,7 @@ def test_open_options_go_by_the_training_rows(
 
 
 def test_bins_go_by_the_training_rows() -> None:
-    assert [TrainConfig().resolved(rows).bins for rows in (999_999, 10**6)] == [16, 32]
+    assert [TrainConfig().resolved(rows).bins for rows in (199_999, 200_000)] == [16, 32]
     assert TrainConfig(bins=7).resolved(10).bins == 7
 
 
