@@ -11,6 +11,7 @@ and writes a probability for every test row; labels must come back in order. Mea
 * train: training rows over the seconds from there to a trained model, whatever the tool does with
   them (loading, passes, validation, saving);
 * the peak of the process tree in each stage, ``Pss_Anon + Pss_Shmem``;
+* how many cores other processes kept busy meanwhile: rates are sound only where that is near 0;
 * AUC and log loss of the test rows by scikit-learn.
 
 The tools' pins contradict each other's and ours (NumPy, Polars, torch), so every peer has an
@@ -90,6 +91,7 @@ def measure(peer: Peer, python: Path, parts: Parts, folder: Path, limit: float) 
             "seconds": told["seconds"],
             "rows_per_second": rows[stage] / told["seconds"],
             "peak_memory_bytes": ended.peak_bytes,
+            "cores_of_others": ended.others,
         }
         found["versions"] = told["versions"]
     try:
@@ -129,6 +131,8 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
             told = found.get(stage)
             row[f"{stage} rows/s"] = f"{told['rows_per_second']:,.0f}" if told else ""
             row[f"{stage} peak"] = format_size(told["peak_memory_bytes"]) if told else ""
+        busy = [found[stage]["cores_of_others"] for stage in STAGES if stage in found]
+        row["cores of others"] = f"{max(busy):.1f}" if busy else ""
         row["test AUC"] = f"{found['auc']:.4f}" if "auc" in found else found["error"]
         row["test log loss"] = f"{found['log_loss']:.4f}" if "log_loss" in found else ""
         figures.append(row)

@@ -88,8 +88,8 @@ PEERS: Final = {
         "lightgbm_trees",
         "lightgbm",
         "our converter: click rate (out of fold) and count of each value, as its experiments",
-        "255 leaves, rate 0.1, up to 500 trees, stopped by the valid log loss",
-        {"num_leaves": 255, "learning_rate": 0.1, "trees": 500, "patience": 20},
+        "63 leaves, rate 0.1, up to 500 trees, stopped by the valid log loss",
+        {"num_leaves": 63, "learning_rate": 0.1, "trees": 500, "patience": 20},
     ),
 }
 """Name on the command line → peer."""
