@@ -121,9 +121,12 @@ def compared(
     return results
 
 
-def tables(results: dict[str, dict[str, Any]]) -> str:
-    """Figures, then versions and settings, as Markdown."""
-    figures, settings = [], []
+def tables(results: dict[str, dict[str, Any]], truth: dict[str, Any] | None = None) -> str:
+    """Figures, then versions and settings, as Markdown; `truth` has the best possible ones."""
+    figures: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = []
+    if not results:
+        return "no results"
     for name in (name for name in PEERS if name in results):
         found, peer = results[name], PEERS[name]
         row = {"tool": peer.title}
@@ -145,6 +148,10 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
                 "training": peer.training,
             }
         )
+    if truth:
+        best = {"tool": "best possible, all rows", "test AUC": f"{truth['auc']:.4f}"}
+        best["test log loss"] = f"{truth['log_loss']:.4f}"
+        figures.append({key: best.get(key, "") for key in figures[0]})
     return f"{table(figures)}\n\n{table(settings)}"
 
 
@@ -165,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("raw", type=Path, nargs="?", help="plain raw file; default synthetic rows")
     parser.add_argument("--rows", default="2M", help="synthetic rows, without RAW")
+    parser.add_argument("--truth", type=Path, help="truth.json of a synthetic RAW")
     parser.add_argument("--only", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME",
                         help=f"of {', '.join(PEERS)}; none shows --results only")  # fmt: skip
     parser.add_argument("--environments", type=Path, default=Path(".peer-environments"))
@@ -181,15 +189,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="criteo-stream-") as temporary:
         folder = Path(temporary)
         raw = arguments.raw or folder / "rows.tsv"
+        truth = json.loads(arguments.truth.read_text()) if arguments.truth else None
         if arguments.raw is None:
-            write_synthetic(raw, parse_rows(arguments.rows))
+            truth = write_synthetic(raw, parse_rows(arguments.rows))
         with raw.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         parts = Parts.cut(raw, folder)
         results = compared(arguments.only, parts, folder, arguments.environments, arguments.limit)
     results = kept(arguments.results, digest, results)
     rows = ", ".join(f"{count:,} {name}" for name, count in parts.rows.items())
-    text = f"{rows} rows, {len(results)} peers\n\n{tables(results)}" if results else "no results"
+    text = (
+        f"{rows} rows, {len(results)} peers\n\n{tables(results, truth)}"
+        if results
+        else "no results"
+    )
     print(text)
     if arguments.document:
         write_section(arguments.document, arguments.section, text)

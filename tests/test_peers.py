@@ -1,6 +1,7 @@
 """The parts of the comparison with other tools that need none of them."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -89,8 +90,9 @@ def test_a_peer_that_fails_is_in_the_table_with_its_message(tmp_path: Path) -> N
     found = peers.measure(peer, Path(sys.executable), parts, tmp_path / "work", limit=20)
     assert found["error"].startswith("prepare: ")
     assert "No module named benchmarks.peer_runs.no_such_runner" in found["error"]
-    text = peers.tables({"vw": found})
-    assert f"| Vowpal Wabbit LR |  |  |  |  | {found['error']} |  |" in text
+    text = peers.tables({"vw": found}, {"auc": 0.8, "log_loss": 0.4})
+    assert f"| Vowpal Wabbit LR |  |  |  |  |  | {found['error']} |  |" in text
+    assert "| best possible, all rows |  |  |  |  |  | 0.8000 | 0.4000 |" in text
 
 
 def test_a_peer_without_its_environment_is_skipped_and_told(tmp_path: Path) -> None:
@@ -112,7 +114,9 @@ def test_an_environment_of_other_versions_is_not_used(tmp_path: Path) -> None:
 def test_a_process_is_watched(tmp_path: Path) -> None:
     python = sys.executable
     waste = "b = b'x' * 50_000_000; import time; time.sleep(0.5)"
-    assert watch([python, "-c", waste], tmp_path, {}, 20).peak_bytes > 50_000_000
+    wasted = watch([python, "-c", waste], tmp_path, {}, 20)
+    assert wasted.peak_bytes > 50_000_000
+    assert 0 <= wasted.others <= (os.cpu_count() or 1) + 0.1
     assert watch([python, "-c", "raise SystemExit('why')"], tmp_path, {}, 20).error == "why"
     assert watch([python, "-c", "import time; time.sleep(9)"], tmp_path, {}, 0.5).error == (
         "not done within 0.5 s"
