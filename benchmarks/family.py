@@ -217,21 +217,25 @@ def measure(
 
 
 NAMES: Final = ("fm", "lr", "ffm", "bilinear-ffm", "deepfm", "fibinet")
+QUICK: Final = ("deepfm", "fibinet")
 
 
 def main() -> None:
     """Measure all models; Markdown, then one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer table rows and repetitions")
-    parser.add_argument("--models", nargs="+", default=NAMES, choices=[*NAMES, "fibinet-hadamard"])
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer models, table rows and repetitions"
+    )
+    parser.add_argument("--models", nargs="+", choices=[*NAMES, "fibinet-hadamard"])
     parser.add_argument("--hidden", default="64,32", help="hidden layers of the perceptrons")
     parser.add_argument("--threads", type=int, default=None, help="compute threads")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     hidden = [int(size) for size in arguments.hidden.split(",")]
-    table_rows, repetitions = (300_000, 5) if arguments.quick else (1_500_000, 9)
-    rows = [measure(n, hidden, 8192, table_rows, repetitions) for n in arguments.models]
+    table_rows, repetitions = (300_000, 3) if arguments.quick else (1_500_000, 9)
+    models = arguments.models or (QUICK if arguments.quick else NAMES)
+    rows = [measure(n, hidden, 8192, table_rows, repetitions) for n in models]
     fm = next((row["ours rows/s"] for row in rows if row["model"] == "fm"), None)
     if fm is not None:
         rows = [{**row, "rows/s of fm's": row["ours rows/s"] / fm} for row in rows]
