@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -96,11 +96,7 @@ def figures(data: Path, setting: Setting, seed: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(**setting.options, seed=seed)
         trainer = Trainer(data, Path(folder) / "run", config, workers=0, threads=1, quiet=True)
-        if setting.name == WITHOUT_MISSING:
-            with _without_missing_weight():
-                trainer.fit()
-                found = trainer.evaluate("test")
-        else:
+        with _without_missing_weight() if setting.name == WITHOUT_MISSING else nullcontext():
             trainer.fit()
             found = trainer.evaluate("test")
     return found["auc"], found["log_loss"]

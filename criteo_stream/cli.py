@@ -18,7 +18,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from criteo_stream import __version__
-from criteo_stream.amounts import parse_rows
+from criteo_stream.amounts import format_size, parse_rows
 from criteo_stream.config import TrainConfig, read_toml
 from criteo_stream.errors import CriteoStreamError, OtherRankError, UsageError
 
@@ -197,8 +197,6 @@ def preprocess(
     figures = result.to_dict()
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    from criteo_stream.amounts import format_size
-
     rows = figures["rows"]
     text = (
         f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"
@@ -481,7 +479,6 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a run's best weights for other programs, with vocabularies and quantiles."""
-    from criteo_stream.amounts import format_size
     from criteo_stream.export import export_run
 
     figures = export_run(run, form, out, data=data)
@@ -503,7 +500,6 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page about runs: figures, curves, columns and data, in one HTML file."""
-    from criteo_stream.amounts import format_size
     from criteo_stream.report import write_report
 
     figures = write_report(runs, out, split=split, data=data, quiet=quiet)

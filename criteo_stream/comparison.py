@@ -125,8 +125,8 @@ def compare_runs(
         metrics, difference = compare(
             [loaded.model, other], dataset, ranks, workers=workers, quiet=quiet
         )
-        scores = metrics[0].scores()
+        scores = [model_metrics.scores() for model_metrics in metrics]
         if plots and ranks.is_writer:
-            plot_scores(scores, split, RunFolder(run).plots)
-        figures, others = (detailed(model_metrics) for model_metrics in metrics)
+            plot_scores(scores[0], split, RunFolder(run).plots)
+        figures, others = map(detailed, metrics, scores)
         return figures | {"against": {"run": str(against), **others}, "difference": difference}

@@ -80,7 +80,7 @@ class TrainConfig:
         """Refuse what makes no sense, naming the flag."""
         for name, value in self.to_dict().items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{_flag(name)} is {value}, expected a finite number")
+                raise UsageError(f"{flag(name)} is {value}, expected a finite number")
         self._at_least(1, "embedding_dim", "bins", "epochs", "batch_size", "lanes")
         self._at_least(
             0, "init_scale", "learning_rate", "epsilon", "l2_linear", "l2_embedding",
@@ -101,7 +101,7 @@ class TrainConfig:
         for name in names:
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
+                raise UsageError(f"{flag(name)} is {value}, expected at least {least}")
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
@@ -178,7 +178,7 @@ class ResolvedConfig(TrainConfig):
     def chosen(self, asked: TrainConfig) -> str:
         """What was left open in the options that were asked for, and what it became."""
         values = ((name, getattr(self, name)) for name in asked.open_options)
-        return ", ".join(f"{_flag(name)} {value}" for name, value in values)
+        return ", ".join(f"{flag(name)} {value}" for name, value in values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +209,7 @@ class SessionOptions:
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise UsageError(f"{_flag(name)} is {value}, expected at least {least}")
+                raise UsageError(f"{flag(name)} is {value}, expected at least {least}")
 
 
 def _plain_type(annotation: Any) -> type:
@@ -219,7 +219,8 @@ def _plain_type(annotation: Any) -> type:
     return found
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The option of the command line for a field."""
     return "--" + name.replace("_", "-")
 
 

@@ -20,6 +20,7 @@ from criteo_stream.plots import plot_scores
 from criteo_stream.progress import Progress
 from criteo_stream.run import RunFolder
 from criteo_stream.schema import SPLITS
+from criteo_stream.scores import ScoreCounts
 
 EVALUATION_BATCH: Final = 65536
 """Rows of an evaluation batch, over all ranks."""
@@ -75,14 +76,17 @@ def evaluate(
     return measure(model, dataset, ranks, workers=workers, quiet=quiet).compute()
 
 
-def detailed(metrics: BinaryMetrics) -> dict[str, Any]:
+def detailed(metrics: BinaryMetrics, scores: ScoreCounts) -> dict[str, Any]:
     """The figures of `evaluate` and how far to trust them; every rank must call it.
+
+    Args:
+        metrics: of the rows.
+        scores: the same rows by score, of `BinaryMetrics.scores`.
 
     Returns:
         Also auc_interval and log_loss_interval (95 %, None where undefined), and the table
         ``reliability`` of `ScoreCounts.reliability`.
     """
-    scores = metrics.scores()
     return metrics.compute() | {
         "auc_interval": auc_interval(scores.negatives, scores.positives),
         "log_loss_interval": metrics.log_loss_interval(),
@@ -161,4 +165,4 @@ def evaluate_run(
         scores = metrics.scores()
         if plots and ranks.is_writer:
             plot_scores(scores, split, RunFolder(run).plots)
-        return detailed(metrics)
+        return detailed(metrics, scores)

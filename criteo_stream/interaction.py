@@ -37,6 +37,11 @@ def table_zeros(
     return torch.from_numpy(np.zeros((rows, width), str(dtype).removeprefix("torch.")))
 
 
+def is_exporting() -> bool:
+    """Whether a graph without gradient is being made, which is to have plain operations."""
+    return torch.compiler.is_compiling() and not torch.is_grad_enabled()
+
+
 @dataclass(frozen=True)
 class _Groups:
     """A batch's look-ups grouped by table row."""
@@ -164,7 +169,7 @@ def embedding_sums(
     Returns:
         Σ_i weight[id_i], [B, linear + k], and Σ_i |v_{id_i}|², [B].
     """
-    if torch.compiler.is_compiling():  # an exported graph has plain operations, and no gradient
+    if is_exporting():
         looked_up = F.embedding(ids, weight)
         return looked_up.sum(1), looked_up[..., linear:].square().sum((1, 2))
     sums, squares = _EmbeddingSums.apply(  # type: ignore[no-untyped-call]
@@ -196,7 +201,7 @@ class _EmbeddingLookup(torch.autograd.Function):
 
 def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
     """Rows of a table, [B, n, d] of int [B, n]: ``F.embedding`` with a coalesced gradient."""
-    if torch.compiler.is_compiling():
+    if is_exporting():
         return F.embedding(ids, weight)
     rows: Tensor = _EmbeddingLookup.apply(weight, ids)  # type: ignore[no-untyped-call]
     return rows
@@ -281,7 +286,7 @@ def field_embeddings(
     Returns:
         Σ of the linear weights [B, linear], and the vectors [B, F, k].
     """
-    if torch.compiler.is_compiling():
+    if is_exporting():
         looked_up = F.embedding(ids, weight)
         padded = F.pad(looked_up, (0, 0, 0, fields - ids.shape[1]))
         if numeric_weight is not None:
@@ -314,7 +319,7 @@ def pair_sums(embeddings: Tensor) -> Tensor:
 
     [B, n, k] → [B, k].
     """
-    if torch.compiler.is_compiling():
+    if is_exporting():
         return (embeddings.sum(1).square() - embeddings.square().sum(1)) / 2
     sums: Tensor = _PairSums.apply(embeddings)  # type: ignore[no-untyped-call]
     return sums

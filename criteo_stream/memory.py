@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,15 +17,26 @@ from typing import Self
 def tree_bytes(pid: int) -> int:
     """Memory of a process and its descendants; 0 where the system does not tell."""
     total = 0
+    for process in process_tree(pid):
+        try:
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                    total += int(line.split()[1]) * 1024
+        except (OSError, ProcessLookupError):  # it ended meanwhile, or this is not Linux
+            continue
+    return total
+
+
+def process_tree(pid: int) -> Iterator[int]:
+    """A process and its descendants, as far as the system tells of them."""
+    yield pid
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
-                total += int(line.split()[1]) * 1024
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         children = [c for task in tasks for c in (task / "children").read_text().split()]
-    except (OSError, ProcessLookupError):  # it ended meanwhile, or this is not Linux
-        return total
-    return total + sum(tree_bytes(int(child)) for child in children)
+    except (OSError, ProcessLookupError):  # as above
+        return
+    for child in children:
+        yield from process_tree(int(child))
 
 
 def available_bytes() -> int | None:

@@ -169,14 +169,13 @@ class Optimizers:
             key = name.removeprefix(prefix)
             if key == name or "." in key:
                 continue
-            if key == "step" and isinstance(optimizer, RowwiseSparseAdam):
-                optimizer.state[parameter][key] = int(tensor)
-            elif key == "step":
-                optimizer.state[parameter][key] = tensor.clone()
-            elif isinstance(optimizer, RowwiseSparseAdam):
-                optimizer.state[parameter][key] = _moment(parameter).copy_(tensor)
-            else:
-                optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
+            value: int | Tensor
+            if isinstance(optimizer, RowwiseSparseAdam):
+                value = int(tensor) if key == "step" else _moment(parameter).copy_(tensor)
+            else:  # Adam keeps its step on the CPU
+                device = tensor.device if key == "step" else parameter.device
+                value = tensor.to(device, copy=True)
+            optimizer.state[parameter][key] = value
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

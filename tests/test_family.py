@@ -27,6 +27,7 @@ from criteo_stream.models import (
 from criteo_stream.models.bilinear import BilinearMatrices
 from criteo_stream.models.linear import LinearOnly
 from tests.processes import REPOSITORY, start
+from tests.test_fm import BINS, CATEGORIES, MEANS, batch
 from tests.training import (
     Crash,
     as_flags,
@@ -40,9 +41,6 @@ from tests.training import (
     weights,
 )
 
-CATEGORIES = [4, 7, 3]
-BINS = 5
-MEANS = [0.3, 0.6]
 FIELDS, DIM = 5, 4
 
 Make = Callable[..., nn.Module]
@@ -73,14 +71,6 @@ def model(kind: str, numeric: str = "both", n_classes: int = 1) -> FieldModel:
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.5)
     return made
-
-
-def batch(rows: int = 9) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(7)
-    x_num = torch.rand(rows, 2, generator=generator, dtype=torch.float64)
-    x_num[0], x_num[1, 0], x_num[2, 1], x_num[3, 0] = torch.nan, torch.nan, 1.0, 0.0
-    columns = [torch.randint(0, c, (rows,), generator=generator) for c in CATEGORIES]
-    return x_num, torch.stack(columns, 1).int()
 
 
 def explicit(made: FieldModel, numbers: Tensor, ids: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from criteo_stream.memory import tree_bytes
+from criteo_stream.memory import process_tree, tree_bytes
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -90,15 +90,12 @@ def machine_seconds() -> float:
 
 def tree_seconds(pid: int) -> Iterator[tuple[int, float]]:
     """CPU seconds of a process and its descendants, one by one."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [c for task in tasks for c in (task / "children").read_text().split()]
-    except (OSError, ProcessLookupError):  # it ended meanwhile
-        return
-    yield pid, (int(fields[11]) + int(fields[12])) / _TICKS  # user and system
-    for child in children:
-        yield from tree_seconds(int(child))
+    for process in process_tree(pid):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except (OSError, ProcessLookupError):  # it ended meanwhile
+            continue
+        yield process, (int(fields[11]) + int(fields[12])) / _TICKS  # user and system
 
 
 def last_line(text: str) -> str:

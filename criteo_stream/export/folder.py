@@ -1,6 +1,5 @@
 """A folder with a model and everything that its inputs are made with; ``model.json`` last."""
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -110,7 +109,7 @@ def _index(loaded: LoadedRun, form: str) -> dict[str, Any]:
     return {
         "package_version": __version__,
         "file": _FILES[form],
-        "options": json.loads(json.dumps(loaded.config.to_dict())),
+        "options": loaded.config.to_dict(),
         "step": loaded.step,
         "fit_fingerprint": manifest.fit_fingerprint,
         "numeric": [asdict(column) for column in manifest.numeric],

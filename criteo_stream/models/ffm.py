@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from criteo_stream.interaction import is_exporting
 from criteo_stream.models.layers import PairLogits
 
 _ROWS_AT_ONCE: Final = 128
@@ -20,9 +21,7 @@ class _FieldPairs(torch.autograd.Function):
         ctx.save_for_backward(vectors)
         pairs = vectors.new_empty(len(vectors), vectors.shape[2])
         for part in _parts(len(vectors)):
-            some = vectors[part]
-            own = some.diagonal(dim1=1, dim2=3).square().sum(2)
-            pairs[part] = ((some * some.transpose(1, 3)).sum((1, 3)) - own) / 2
+            pairs[part] = _all_at_once(vectors[part])
         return pairs
 
     @staticmethod
@@ -35,6 +34,11 @@ class _FieldPairs(torch.autograd.Function):
             torch.mul(vectors[part].transpose(1, 3), weight, out=result[part])
         result.diagonal(dim1=1, dim2=3).zero_()
         return result
+
+
+def _all_at_once(vectors: Tensor) -> Tensor:
+    own = vectors.diagonal(dim1=1, dim2=3).square().sum(2)
+    return ((vectors * vectors.transpose(1, 3)).sum((1, 3)) - own) / 2
 
 
 def _parts(rows: int) -> list[slice]:
@@ -68,8 +72,7 @@ class FFM(nn.Module):
 
 def _field_pairs(vectors: Tensor) -> Tensor:
     """½ (Σ_ij v_ij ∘ v_ji − Σ_i v_ii²): [B, i, k, j] → [B, k]."""
-    if torch.compiler.is_compiling():  # an exported graph has plain operations, and no gradient
-        own = vectors.diagonal(dim1=1, dim2=3).square().sum(2)
-        return ((vectors * vectors.transpose(1, 3)).sum((1, 3)) - own) / 2
+    if is_exporting():
+        return _all_at_once(vectors)
     pairs: Tensor = _FieldPairs.apply(vectors)  # type: ignore[no-untyped-call]
     return pairs

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from criteo_stream.config import NUMERIC_MODES
 from criteo_stream.errors import UsageError
-from criteo_stream.interaction import field_embeddings
+from criteo_stream.interaction import field_embeddings, is_exporting
 from criteo_stream.models.layers import FusedTable, table_offsets
 
 _INFERENCE_ROWS: Final = 8192
@@ -158,7 +158,7 @@ class FieldModel(FieldInputs):
         Returns:
             [B], or [B, n_classes] from 2 classes on.
         """
-        in_parts = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        in_parts = not (torch.is_grad_enabled() or is_exporting())
         if in_parts and len(x_num) > _INFERENCE_ROWS:
             starts = range(0, len(x_num), _INFERENCE_ROWS)
             parts = [slice(start, start + _INFERENCE_ROWS) for start in starts]

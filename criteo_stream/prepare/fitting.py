@@ -27,7 +27,7 @@ from criteo_stream.prepare.counts import (
 )
 from criteo_stream.prepare.encode import Encoder
 from criteo_stream.prepare.lookup import HashedLookup
-from criteo_stream.prepare.options import PrepareOptions, Resources
+from criteo_stream.prepare.options import Resources
 from criteo_stream.prepare.quantiles import (
     FastTransform,
     FittedColumn,
@@ -83,34 +83,36 @@ class Fitter:
         self,
         workspace: Workspace,
         pool: Executor,
-        options: PrepareOptions,
         resources: Resources,
         progress: Progress,
+        *,
+        min_count: int,
+        max_vocabulary: int | None,
     ) -> None:
         self._workspace = workspace
         self._pool = pool
-        self._options = options
+        self._min_count = min_count
+        self._max_vocabulary = max_vocabulary
         self._max_entries = resources.working_bytes // resources.threads // MERGE_BYTES_PER_ENTRY
         self._progress = progress
 
     def fit(self, records: Sequence[UnitRecord]) -> Fit:
         """Merge all columns and write the fit's files into the data set."""
         (self._workspace.out / "vocabulary").mkdir(exist_ok=True)
-        min_count = self._options.min_count_for(sum(r.rows[TRAIN] for r in records))
         left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
         if left:
             for _ in self._pool.map(lambda r: verify_runs(self._workspace.units, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
         by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
-        for _ in self._pool.map(lambda c: self._fit_column(c, records, min_count), by_size):
+        for _ in self._pool.map(lambda c: self._fit_column(c, records), by_size):
             pass
-        return self._collect(min_count)
+        return self._collect()
 
     def _table(self, column: str) -> Path:
         return self._workspace.fit / f"{column}.parquet"
 
-    def _fit_column(self, column: str, records: Sequence[UnitRecord], min_count: int) -> None:
+    def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
         runs = spilled_runs(self._workspace.units, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
@@ -118,7 +120,7 @@ class Fitter:
             total = sum(r.sums[column] for r in records)
             self._fit_numeric(column, runs, missing=missing, rows=rows, total=total)
         else:
-            self._fit_categorical(column, runs, missing=missing, min_count=min_count)
+            self._fit_categorical(column, runs, missing=missing)
         self._progress.advance(sum(r.runs[column] for r in records))
 
     def _fit_numeric(
@@ -150,15 +152,13 @@ class Fitter:
         )
         write_json(_record(self._workspace, column), asdict(facts))
 
-    def _fit_categorical(
-        self, column: str, runs: Sequence[SpilledRun], *, missing: int, min_count: int
-    ) -> None:
+    def _fit_categorical(self, column: str, runs: Sequence[SpilledRun], *, missing: int) -> None:
         built = build_vocabulary(
             merge_in_parts(runs, self._max_entries),
             vocabulary_path(self._workspace.out, column),
             lookup_path(self._workspace, column),
-            min_count=min_count,
-            max_vocabulary=self._options.max_vocabulary,
+            min_count=self._min_count,
+            max_vocabulary=self._max_vocabulary,
         )
         facts = CategoricalColumn(
             column=column,
@@ -169,13 +169,13 @@ class Fitter:
         )
         write_json(_record(self._workspace, column), asdict(facts))
 
-    def _collect(self, min_count: int) -> Fit:
+    def _collect(self) -> Fit:
         out = self._workspace.out
         fitted = [read_tables(self._table(c)) for c in INTEGER_COLUMNS]
         write_tables(out / QUANTILES, {c: f for one in fitted for c, f in one.items()})
         facts = {c: json.loads(_record(self._workspace, c).read_text()) for c in FEATURE_COLUMNS}
         return Fit(
-            min_count=min_count,
+            min_count=self._min_count,
             numeric=[NumericColumn(**facts[c]) for c in INTEGER_COLUMNS],
             categorical=[CategoricalColumn(**facts[c]) for c in CATEGORICAL_COLUMNS],
             files=_fit_files(out),

@@ -311,7 +311,7 @@ def sample_lines(source: RawInput, lines: int = _SAMPLE_LINES) -> list[bytes]:
         head = bytes(stream.read(1 << 16))
     if not head:
         raise InputError(f"{source.path} is empty")
-    found = head.removeprefix(header_of(source)).split(b"\n")
+    found = head.removeprefix(_header_in(head, source)).split(b"\n")
     if len(found) > 1:
         found.pop()  # the last one is cut short, or empty after a final newline
     return [line.removesuffix(b"\r") for line in found[:lines]]
@@ -324,7 +324,10 @@ def header_of(source: RawInput) -> bytes:
         InputError: it names other columns than label, I1..I13, C1..C26.
     """
     with open_decompressed(source) as stream:
-        head = bytes(stream.read(2 * len(_HEADER)))
+        return _header_in(bytes(stream.read(2 * len(_HEADER))), source)
+
+
+def _header_in(head: bytes, source: RawInput) -> bytes:
     if not head.startswith(_HEADER_START):
         return b""
     line, newline, _ = head.partition(b"\n")

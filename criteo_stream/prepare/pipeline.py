@@ -279,12 +279,21 @@ class _Preparation:
                 "no row is in the training split, so there is nothing to fit: "
                 "check the inputs and the split options"
             )
+        min_count = self.options.min_count_for(rows)
         if self.options.min_count is None:
-            self._say(f"for {rows:,} training rows: --min-count {self.options.min_count_for(rows)}")
+            self._say(f"for {rows:,} training rows: --min-count {min_count}")
         entries = {c: sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS}
         reused = sum(entries[c] for c in fitted_columns(workspace))
         with self._stage("fit", sum(entries.values()), done=reused, unit="counts") as bar:
-            return Fitter(workspace, pool, self.options, self.resources, bar).fit(records)
+            fitter = Fitter(
+                workspace,
+                pool,
+                self.resources,
+                bar,
+                min_count=min_count,
+                max_vocabulary=self.options.max_vocabulary,
+            )
+            return fitter.fit(records)
 
     def _encode(
         self,

@@ -12,7 +12,7 @@ from criteo_stream.loader import CriteoLoader
 from criteo_stream.manifest import Manifest, verify_file
 from criteo_stream.prepare.fitting import QUANTILES, vocabulary_path
 from criteo_stream.prepare.quantiles import QuantileTable, read_tables
-from criteo_stream.schema import MISSING_ID, OOV_ID
+from criteo_stream.schema import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
 
 _TOP: Final = 5
 _CURVE_POINTS: Final = 101
@@ -93,7 +93,7 @@ def column_facts(
             missing=c.missing / rows,
             split_missing=float(no_category[i]),
             distinct=c.distinct,
-            known=c.ids - 2,
+            known=c.ids - FIRST_KNOWN_ID,
             oov=c.oov / rows,
             split_oov=float(oov[i]),
             **_shares_of_top(_first_counts(vocabulary_path(data, c.column)), rows),

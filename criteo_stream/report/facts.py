@@ -79,6 +79,7 @@ def _run_facts(
     loaded, folder = opened.loaded, RunFolder(run)
     fingerprint = loaded.manifest.fingerprint
     metrics, difference = _measured(opened, before, quiet=quiet)
+    scores = metrics.scores()
     seen = (facts.data for facts in before if facts.data.fingerprint == fingerprint)
     return RunFacts(
         name=name,
@@ -87,8 +88,8 @@ def _run_facts(
         history=folder.history.read(),
         step=loaded.step,
         parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
-        figures=detailed(metrics),
-        scores=metrics.scores(),
+        figures=detailed(metrics, scores),
+        scores=scores,
         importance=_importance(opened),
         data=next(seen, None) or _data_facts(opened),
         difference=difference,

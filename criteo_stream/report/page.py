@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from criteo_stream import __version__
 from criteo_stream.amounts import format_size
+from criteo_stream.config import flag
 from criteo_stream.report.charts import (
     Chart,
     quantile_charts,
@@ -95,7 +96,7 @@ def _options(runs: Sequence[RunFacts]) -> list[_Row]:
     values = [run.record.config.to_dict() | {"from": run.record.from_run or "–"} for run in runs]
     return [
         _Row(
-            name="--" + name.replace("_", "-"),
+            name=flag(name),
             cells=[str(options[name]) for options in values],
             differs=len({str(options[name]) for options in values}) > 1,
         )
