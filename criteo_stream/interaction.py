@@ -6,7 +6,6 @@ neither the optimizer nor an exchange between ranks has to sort again. They work
 an ``nn.Embedding(sparse=True)``, in any floating dtype, on CPU and CUDA.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,9 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-_SORTED_COLUMNS: Final = 8
-_SORTED_IDS: Final = 1 << 16
-"""Ids sorted at once, at least: with half as many PyTorch gives up its radix sort (CPU)."""
+from criteo_stream.grouping import Groups, sparse_gradient, sum_by_row
+
 _ROWS_AT_ONCE: Final = 512
 """Batch rows whose fields are gathered and laid out anew while they are in the cache."""
 
@@ -40,55 +38,6 @@ def table_zeros(
 def is_exporting() -> bool:
     """Whether a graph without gradient is being made, which is to have plain operations."""
     return torch.compiler.is_compiling() and not torch.is_grad_enabled()
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """A batch's look-ups grouped by table row."""
-
-    rows: Tensor
-    """int64 [U], the distinct table rows, ascending."""
-    starts: Tensor
-    """[U], where each row's look-ups begin in ``members``, of the ids' dtype."""
-    members: Tensor
-    """[B·n], the batch row of every look-up, look-ups sorted by table row, of the ids' dtype."""
-
-    @classmethod
-    def of(cls, ids: Tensor, *, ascending_columns: bool) -> "_Groups":
-        batch, columns = ids.shape
-        pieces = 1
-        if ascending_columns:
-            # Columns end to end are sorted piece by piece, each in the processor's cache.
-            pieces = max(1, min(columns // _SORTED_COLUMNS, ids.numel() // _SORTED_IDS))
-        by_column = ids.t().contiguous()
-        ordered = torch.empty_like(by_column)
-        order = torch.empty_like(by_column, dtype=torch.int64)
-        for part, keys, places in zip(
-            by_column.tensor_split(pieces),
-            ordered.tensor_split(pieces),
-            order.tensor_split(pieces),
-            strict=True,
-        ):
-            # int32 keys sort three times faster than int64.
-            torch.sort(part.view(-1), stable=True, out=(keys.view(-1), places.view(-1)))
-            if ascending_columns:
-                # A sorted column fills the stretch that it came from: no division is needed.
-                places -= torch.arange(0, places.numel(), batch, device=ids.device).unsqueeze(1)
-        members = order if ascending_columns else order.remainder_(batch)
-        rows, counts = torch.unique_consecutive(ordered.view(-1), return_counts=True)
-        starts = counts.cumsum(0) - counts
-        return cls(rows.long(), starts.to(ids.dtype), members.view(-1).to(ids.dtype))
-
-
-def _sum_by_row(values: Tensor, item: Tensor, starts: Tensor) -> Tensor:
-    """Σ over each group's look-ups of ``values[item]``: [U, d]."""
-    return F.embedding_bag(item, values, starts, mode="sum")
-
-
-def _sparse_gradient(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    return torch.sparse_coo_tensor(
-        rows.unsqueeze(0), values, shape, is_coalesced=True, check_invariants=False
-    )
 
 
 def coalesced(gradient: Tensor) -> Tensor:
@@ -120,7 +69,7 @@ class _EmbeddingSums(torch.autograd.Function):
         if not ids.numel():
             ctx.save_for_backward(weight.new_empty(0), *(ids.new_empty(0, dtype=torch.long),) * 3)
             return weight.new_zeros(len(ids), weight.shape[1]), weight.new_zeros(len(ids))
-        groups = _Groups.of(ids, ascending_columns=ascending)
+        groups = Groups.of(ids, ascending_columns=ascending)
         sums = F.embedding_bag(ids, weight, mode="sum")
         vectors = weight.index_select(0, groups.rows)
         # |v|² is needed of the distinct rows only; through a column as long as the table it is
@@ -140,12 +89,12 @@ class _EmbeddingSums(torch.autograd.Function):
         vectors, rows, starts, members = ctx.saved_tensors
         if not rows.numel():
             values = sums_gradient.new_empty(0, ctx.shape[1])
-            return _sparse_gradient(rows, values, ctx.shape), None, None, None, None
+            return sparse_gradient(rows, values, ctx.shape), None, None, None, None
         # d/dv_u [Σ_b s_b·gs_b + q_b·gq_b] = Σ gs_b + (Σ 2 gq_b) v_u over the look-ups of u.
         both = torch.cat([sums_gradient, 2 * squares_gradient.unsqueeze(1)], dim=1)
-        summed = _sum_by_row(both, members, starts)
+        summed = sum_by_row(both, members, starts)
         values = torch.addcmul(summed[:, :-1], vectors, summed[:, -1:])
-        return _sparse_gradient(rows, values, ctx.shape), None, None, None, None
+        return sparse_gradient(rows, values, ctx.shape), None, None, None, None
 
 
 def embedding_sums(
@@ -192,11 +141,11 @@ class _EmbeddingLookup(torch.autograd.Function):
         (ids,) = ctx.saved_tensors
         flat = gradient.reshape(-1, ctx.shape[1])
         if not ids.numel():
-            return _sparse_gradient(ids.reshape(-1), flat, ctx.shape), None
+            return sparse_gradient(ids.reshape(-1), flat, ctx.shape), None
         # A look-up's gradient lies at its own place: one column of all places groups them so.
-        groups = _Groups.of(ids.reshape(-1, 1), ascending_columns=False)
-        values = _sum_by_row(flat, groups.members, groups.starts)
-        return _sparse_gradient(groups.rows, values, ctx.shape), None
+        groups = Groups.of(ids.reshape(-1, 1), ascending_columns=False)
+        values = sum_by_row(flat, groups.members, groups.starts)
+        return sparse_gradient(groups.rows, values, ctx.shape), None
 
 
 def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
@@ -250,16 +199,16 @@ class _FieldEmbeddings(torch.autograd.Function):
             numbers = torch.cat([values.t() @ sums_gradient, products], dim=1)
         if not ids.numel():
             empty = sums_gradient.new_empty(0, ctx.shape[1])
-            nothing = _sparse_gradient(ids.new_empty(0, dtype=torch.long), empty, ctx.shape)
+            nothing = sparse_gradient(ids.new_empty(0, dtype=torch.long), empty, ctx.shape)
             return nothing, None, None, None, numbers, None
-        groups = _Groups.of(ids, ascending_columns=True)
-        summed = [_sum_by_row(sums_gradient.contiguous(), groups.members, groups.starts)]
+        groups = Groups.of(ids, ascending_columns=True)
+        summed = [sum_by_row(sums_gradient.contiguous(), groups.members, groups.starts)]
         if dim:
             column = torch.arange(ids.shape[1], dtype=ids.dtype, device=ids.device)
             places = groups.members.view(-1, batch) * fields + column.unsqueeze(1)
             flat = embeddings_gradient.reshape(-1, dim)
-            summed.append(_sum_by_row(flat, places.view(-1), groups.starts))
-        gradient = _sparse_gradient(groups.rows, torch.cat(summed, dim=1), ctx.shape)
+            summed.append(sum_by_row(flat, places.view(-1), groups.starts))
+        gradient = sparse_gradient(groups.rows, torch.cat(summed, dim=1), ctx.shape)
         return gradient, None, None, None, numbers, None
 
 

@@ -22,6 +22,7 @@ from criteo_stream.models import (
     DeepFM,
     FiBiNET,
     FieldModel,
+    ProjectedInteraction,
     check_model,
 )
 from criteo_stream.models.bilinear import BilinearMatrices
@@ -378,3 +379,36 @@ def test_two_ranks_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:
     assert running.wait() == [0, 0], running.text()
     fit(data, tmp_path / "one", **plan)
     assert farthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-5
+
+
+class Projecting(ProjectedInteraction):
+    """A user's model that lets the field model do the sums."""
+
+    def __init__(self, fields: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(fields, embedding_dim, 3) / 10)
+
+    def projection(self) -> Tensor:
+        return self.weight
+
+    def combine(self, pairs: Tensor, projected: Tensor) -> Tensor:
+        return pairs.sum(1) + projected.relu().sum(1)
+
+
+def test_a_projected_model_of_a_user_equals_its_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    made = FieldModel(2, CATEGORIES, DIM, Projecting(FIELDS, DIM), bins=BINS).double()
+    x_num, x_cat = batch()
+    summed = made(x_num, x_cat)
+    monkeypatch.setattr("criteo_stream.models.fields._is_summed", lambda ids: False)
+    torch.testing.assert_close(summed, made(x_num, x_cat))
+
+
+def test_a_perceptron_wider_than_the_columns_at_once() -> None:
+    """Its first layer is computed in blocks."""
+    torch.manual_seed(0)
+    interaction = DeepFM(FIELDS, DIM, hidden=(150, 3))
+    made = FieldModel(2, CATEGORIES, DIM, interaction, bins=BINS, numeric_mean=MEANS).double()
+    x_num, x_cat = batch()
+    expected = torch.stack([explicit(made, n, c) for n, c in zip(x_num, x_cat, strict=True)])
+    torch.testing.assert_close(made(x_num, x_cat), expected.squeeze(1))

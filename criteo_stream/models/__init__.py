@@ -7,6 +7,7 @@ from criteo_stream.models.fibinet import FiBiNET
 from criteo_stream.models.fields import FieldModel
 from criteo_stream.models.fm import FM
 from criteo_stream.models.layers import CatEmbedding, CatLinear, FMLayer, NumEmbedding
+from criteo_stream.models.projected import ProjectedInteraction
 from criteo_stream.models.registry import MODELS, build_model, check_model
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FiBiNET",
     "FieldModel",
     "NumEmbedding",
+    "ProjectedInteraction",
     "build_model",
     "check_model",
 ]

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from criteo_stream.interaction import pair_sums
 from criteo_stream.models.layers import MLP, PairLogits
+from criteo_stream.models.projected import ProjectedInteraction
 
 
-class DeepFM(nn.Module):
+class DeepFM(ProjectedInteraction):
     """The FM's pairs + MLP(all vectors end to end).
 
     Args:
@@ -29,8 +29,14 @@ class DeepFM(nn.Module):
         super().__init__()
         self.logits = PairLogits(embedding_dim, n_classes)
         self.mlp = MLP(fields * embedding_dim, hidden, n_classes)
+        self._fields = fields
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """[B, F, k] → [B], or [B, n_classes] from 2 classes on."""
-        logits: Tensor = self.logits(pair_sums(embeddings)) + self.mlp(embeddings.flatten(1))
+    def projection(self) -> Tensor:
+        """The perceptron's first layer, field by field: [F, k, hidden[0]]."""
+        weight = self.mlp.first.weight
+        return weight.view(len(weight), self._fields, -1).permute(1, 2, 0)
+
+    def combine(self, pairs: Tensor, projected: Tensor) -> Tensor:
+        """Pairs [B, k] and first layer [B, hidden[0]] → [B], or [B, n_classes] from 2 on."""
+        logits: Tensor = self.logits(pairs) + self.mlp.after_first(projected)
         return logits

@@ -11,6 +11,8 @@ from criteo_stream.config import NUMERIC_MODES
 from criteo_stream.errors import UsageError
 from criteo_stream.interaction import field_embeddings, is_exporting
 from criteo_stream.models.layers import FusedTable, table_offsets
+from criteo_stream.models.projected import ProjectedInteraction
+from criteo_stream.projection import field_sums
 
 _INFERENCE_ROWS: Final = 8192
 """Rows at once without gradient: an evaluation batch has more, and pairs of fields take memory."""
@@ -164,16 +166,37 @@ class FieldModel(FieldInputs):
             parts = [slice(start, start + _INFERENCE_ROWS) for start in starts]
             return torch.cat([self(x_num[part], x_cat[part]) for part in parts])
         values, missing, ids = self.read(x_num, x_cat)
-        linear, embeddings = field_embeddings(
-            self.table.weight, ids, self.n_classes, self.fields, self.numeric_weight, values
-        )
+        linear, interaction = self._terms(values, ids)
         logits: Tensor = self.bias + linear
         if self.missing_weight is not None:
             logits = logits + missing.to(values.dtype) @ self.missing_weight
         if self.n_classes == 1:
             logits = logits.squeeze(1)
-        pairs: Tensor = self.interaction(embeddings)
-        return logits + pairs
+        return logits + interaction
+
+    def _terms(self, values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ of the linear weights [B, n_classes], and the interaction."""
+        inner = self.interaction
+        if isinstance(inner, ProjectedInteraction) and _is_summed(ids):
+            sums = field_sums(
+                self.table.weight,
+                ids,
+                self.n_classes,
+                inner.projection(),
+                self.numeric_weight,
+                values,
+            )
+            pairs = (sums.vectors.square() - sums.squares) / 2
+            return sums.linear, inner.combine(pairs, sums.projected)
+        linear, embeddings = field_embeddings(
+            self.table.weight, ids, self.n_classes, self.fields, self.numeric_weight, values
+        )
+        return linear, inner(embeddings)
+
+
+def _is_summed(ids: Tensor) -> bool:
+    """Whether sums of distinct ids are to be had, and are faster than all vectors."""
+    return not is_exporting() and ids.device.type == "cpu" and len(ids) > 0
 
 
 def vectors_per_id(interaction: nn.Module) -> int:

@@ -170,6 +170,17 @@ class MLP(nn.Module):
         """[B, d_in] → [B], or [B, n_classes] from 2 classes on."""
         return _one_or_more(self.layers(x))
 
+    def after_first(self, products: Tensor) -> Tensor:
+        """The logits of what the first layer's weight makes of x, [B, hidden[0]] without bias."""
+        return _one_or_more(self.layers[1:](products + self.first.bias))
+
+    @property
+    def first(self) -> nn.Linear:
+        """The first layer."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
 
 def _one_or_more(logits: Tensor) -> Tensor:
     return logits.squeeze(1) if logits.shape[1] == 1 else logits
