@@ -252,7 +252,8 @@ def train(
         ),
     ] = DEFAULTS.bins,
     init_scale: Annotated[
-        float, typer.Option(help="Deviation of the first vectors.")
+        float | None,
+        typer.Option(help="Deviation of the first vectors.", show_default="0.01; ffm 0.03"),
     ] = DEFAULTS.init_scale,
     epochs: Annotated[
         int | None,
@@ -269,7 +270,8 @@ def train(
         ),
     ] = DEFAULTS.learning_rate,
     epsilon: Annotated[
-        float, typer.Option(help="Adam's epsilon on the tables.")
+        float | None,
+        typer.Option(help="Adam's epsilon on the tables.", show_default="1e-4; ffm 1e-5"),
     ] = DEFAULTS.epsilon,
     warmup: Annotated[
         float, typer.Option(help="Fraction of the steps with a rising rate.")
@@ -279,7 +281,7 @@ def train(
     ] = DEFAULTS.l2_linear,
     l2_embedding: Annotated[
         float | None,
-        typer.Option(help="L2 of looked-up vectors.", show_default="300 / training rows"),
+        typer.Option(help="L2 of looked-up vectors.", show_default="300 / training rows; ffm 100"),
     ] = DEFAULTS.l2_embedding,
     seed: Annotated[int, typer.Option(help="Of the first weights and the order.")] = DEFAULTS.seed,
     lanes: Annotated[int, typer.Option(help="Row sequences a batch draws from.")] = DEFAULTS.lanes,

@@ -21,8 +21,24 @@ PAIR_KINDS: Final = ("inner", "hadamard")
 
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
-_EMBEDDING_DIMS: Final = {"ffm": 4}
-"""Where it is not 16; an FFM's table has as many vectors an id as there are fields."""
+
+
+@dataclass(frozen=True)
+class _ModelDefaults:
+    """What goes by the model."""
+
+    embedding_dim: int = 16
+    init_scale: float = 0.01
+    epsilon: float = 1e-4
+    l2_total: float = 300
+    """L2 coefficient of the vectors times the number of training rows."""
+
+
+_DEFAULTS: Final = _ModelDefaults()
+_DEFAULTS_OF: Final = {
+    # As many vectors an id as there are fields, each in one pair only: their gradients are small.
+    "ffm": _ModelDefaults(embedding_dim=4, init_scale=0.03, epsilon=1e-5, l2_total=100),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +65,23 @@ class TrainConfig:
     """How a quantile feeds the model: ``value`` (x·v), ``bins`` (an id) or ``both``."""
     bins: int | None = None
     """Bins of a numeric column, for ``bins`` and ``both``; None goes by the training rows."""
-    init_scale: float = 0.01
-    """Standard deviation of the vectors at the start."""
+    init_scale: float | None = None
+    """Standard deviation of the vectors at the start; None goes by the model."""
     epochs: int | None = None
     """Passes over the training split; None goes by the training rows."""
     batch_size: int | None = None
     """Rows of a global batch, over all ranks together; None goes by the training rows."""
     learning_rate: float | None = None
     """Peak rate, after warm-up; None goes by the batch size."""
-    epsilon: float = 1e-4
-    """Adam's ε on the tables: damps the steps of ids that were seen a few times only."""
+    epsilon: float | None = None
+    """Adam's ε on the tables, which damps the steps of ids that were seen a few times only; None
+    goes by the model."""
     warmup: float = 0.02
     """Fraction of all steps over which the rate rises from zero; then it falls to zero."""
     l2_linear: float = 0.0
     """L2 coefficient of the linear weights of looked-up rows."""
     l2_embedding: float | None = None
-    """L2 coefficient of the vectors of looked-up rows; None goes by the training rows."""
+    """L2 coefficient of the vectors of looked-up rows; None goes by model and training rows."""
     seed: int = 0
     """Of the initial weights and the order of rows."""
     lanes: int = 16
@@ -111,25 +128,29 @@ class TrainConfig:
     def resolved(self, rows: int) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
-        * embedding_dim: 4 for ffm, else 16.
+        * embedding_dim, init_scale and epsilon: 4, 0.03 and 1e-5 for ffm; else 16, 0.01 and 1e-4.
         * bins: 32, or 16 below 200,000 rows.
         * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
         * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
-        * l2_embedding: 300 / rows, a penalty of fixed weight against the sum of all losses.
+        * l2_embedding: 300 / rows, and 100 / rows for ffm: a penalty of fixed weight against the sum
+          of all losses.
 
         ``docs/quality.md`` has the figures behind them.
         """
         least, most = _BATCH_SIZES
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
+        by_model = _DEFAULTS_OF.get(self.model, _DEFAULTS)
         chosen = {
-            "embedding_dim": _EMBEDDING_DIMS.get(self.model, 16),
+            "embedding_dim": by_model.embedding_dim,
+            "init_scale": by_model.init_scale,
+            "epsilon": by_model.epsilon,
             "bins": 32 if rows >= 200_000 else 16,
             "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
-            "l2_embedding": float(f"{300 / rows:.2g}"),
+            "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),
         }
         given = {name: value for name, value in self.to_dict().items() if value is not None}
         return ResolvedConfig(**chosen | given)
@@ -170,9 +191,11 @@ class ResolvedConfig(TrainConfig):
 
     embedding_dim: int
     bins: int
+    init_scale: float
     epochs: int
     batch_size: int
     learning_rate: float
+    epsilon: float
     l2_embedding: float
 
     def chosen(self, asked: TrainConfig) -> str:

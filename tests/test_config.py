@@ -32,6 +32,19 @@ def test_bins_go_by_the_training_rows() -> None:
     assert TrainConfig(bins=7).resolved(10).bins == 7
 
 
+def test_an_ffm_starts_further_out_and_is_damped_less() -> None:
+    names = ("embedding_dim", "init_scale", "epsilon", "l2_embedding")
+    found = {
+        model: tuple(getattr(TrainConfig(model=model).resolved(10**6), name) for name in names)
+        for model in ("fm", "deepfm", "mine:Own", "ffm")
+    }
+    usual = (16, 0.01, 1e-4, 3e-4)
+    assert found == {
+        "fm": usual, "deepfm": usual, "mine:Own": usual, "ffm": (4, 0.03, 1e-5, 1e-4)
+    }  # fmt: skip
+    assert TrainConfig(model="ffm", epsilon=1e-8).resolved(10**6).epsilon == 1e-8
+
+
 def test_what_is_given_stays() -> None:
     resolved = TrainConfig(epochs=7, batch_size=2048, l2_embedding=0.0).resolved(50)
     assert (resolved.epochs, resolved.batch_size, resolved.l2_embedding) == (7, 2048, 0.0)
