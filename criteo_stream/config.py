@@ -134,8 +134,8 @@ class TrainConfig:
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
         * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
-        * l2_embedding: 300 / rows, and 100 / rows for ffm: a penalty of fixed weight against the sum
-          of all losses.
+        * l2_embedding: 300 / rows (ffm: 100 / rows), a penalty of fixed weight against the sum of
+          all losses.
 
         ``docs/quality.md`` has the figures behind them.
         """
