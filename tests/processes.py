@@ -3,6 +3,7 @@
 As a program, ``python -m tests.processes PLAN ARGUMENTS…`` does the same under torchrun.
 """
 
+import atexit
 import importlib
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,27 +156,54 @@ def start(
         log = folder / f"rank-{rank}.log"
         log.unlink(missing_ok=True)
         mine = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        process = _CONTEXT.Process(
-            target=_run, args=(list(arguments), mine, plan or Plan(), str(log)), daemon=True
-        )
+        command = (list(arguments), mine, plan or Plan(), (str(log), str(log)))
+        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
         process.start()
         processes.append(process)
         logs.append(log)
     return Running(processes, logs)
 
 
-def _run(arguments: list[str], env: dict[str, str], plan: Plan, log: str) -> None:
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``criteo-stream ARGUMENTS`` to its end, with what it prints.
+
+    Args:
+        arguments: of the command line.
+        env: of the process, beside this one's; too late for what is read when torch is loaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        streams = str(Path(folder, "stdout")), str(Path(folder, "stderr"))
+        command = (list(arguments), {**os.environ, **env}, None, streams)
+        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
+        process.start()
+        process.join(TIMEOUT)
+        hangs = process.is_alive()
+        process.kill()
+        process.join()
+        out, err = (Path(stream).read_text() for stream in streams)
+    assert not hangs, f"{arguments} hangs:\n{err}"
+    assert process.exitcode is not None
+    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+
+
+def _run(
+    arguments: list[str], env: dict[str, str], plan: Plan | None, streams: tuple[str, str]
+) -> None:
+    for standard, stream in enumerate(streams, start=1):
+        # Both may be one file.
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
     os.environ.update(env)
-    _main(arguments, plan)
+    try:
+        _main(arguments, plan)
+    finally:
+        atexit._run_exitfuncs()  # a forked process ends without them
 
 
-def _main(arguments: list[str], plan: Plan) -> None:
+def _main(arguments: list[str], plan: Plan | None) -> None:
     from criteo_stream.cli import main
 
-    plan.install()
+    if plan:
+        plan.install()
     main(arguments)
 
 
