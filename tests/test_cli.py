@@ -150,6 +150,11 @@ def test_nothing_is_written_elsewhere(tmp_path: Path) -> None:
     assert [path.name for path in home.rglob("*")] in ([], [f"torchinductor_{getpass.getuser()}"])
 
 
+def test_an_export_says_nothing_of_its_exporter(trained: Path, tmp_path: Path) -> None:
+    done = run("export", trained, "--format", "onnx", "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path) -> None:
     prepared = last_json(run("preprocess", raw, "--out", data, "--min-count", 3, "--json"))
     keys = {"rows", "seconds", "rows_per_second", "peak_memory_bytes", "stages", "resumed"}

@@ -1,5 +1,6 @@
 """A model as a graph of plain operations: a `torch.export` program, or ONNX."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,9 +104,15 @@ def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor
 @contextmanager
 def _exporter_unheard() -> Iterator[None]:
     """Its warnings are about itself; what it made is compared with the model."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _refuse_difference(
