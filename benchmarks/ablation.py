@@ -29,9 +29,9 @@ from torch import Tensor
 
 from benchmarks.document import write_section
 from criteo_stream import Trainer, preprocess
-from criteo_stream.config import ResolvedConfig, TrainConfig
-from criteo_stream.manifest import Manifest
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM
+from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 
 WITHOUT_MISSING: Final = "missing imputed only"
 

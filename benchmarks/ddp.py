@@ -27,10 +27,10 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.train_step import StockFM, column_sizes, zipf_ids
-from criteo_stream import exchange
 from criteo_stream.models import FM
 from criteo_stream.models.layers import table_offsets
-from criteo_stream.optim import Optimizers
+from criteo_stream.sparse import exchange
+from criteo_stream.train.optimizers import Optimizers
 
 TABLE_ROWS: Final = 1_500_000
 BINS: Final = 32

@@ -29,12 +29,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from criteo_stream.dataset import CriteoDataset
-from criteo_stream.loader import CriteoLoader
-from criteo_stream.manifest import CategoricalColumn, Manifest, NumericColumn
-from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, ROW_GROUP_ROWS
-from criteo_stream.shards import SHARD_SCHEMA, ShardReader, row_group_sizes, write_shard
-from criteo_stream.storage import file_crc32
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, ROW_GROUP_ROWS
+from criteo_stream.base.storage import file_crc32
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.data.manifest import CategoricalColumn, Manifest, NumericColumn
+from criteo_stream.data.shards import SHARD_SCHEMA, ShardReader, row_group_sizes, write_shard
 
 # fmt: off
 KAGGLE_IDS: Final = (

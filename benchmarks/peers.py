@@ -43,7 +43,7 @@ from benchmarks.peer_runs.hand_over import PREDICTIONS, Task
 from benchmarks.peer_runs.peers import PEERS, Peer
 from benchmarks.peer_runs.process import watch
 from benchmarks.peer_runs.rows import Parts, labels
-from criteo_stream.amounts import format_size, parse_rows
+from criteo_stream.base.amounts import format_size, parse_rows
 from criteo_stream.synthetic import write_synthetic
 
 ROOT: Final = Path(__file__).parents[1]

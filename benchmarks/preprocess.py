@@ -35,8 +35,8 @@ def ceiling(raw: Path) -> dict[str, float]:
     """Parse a file and do nothing with it."""
     import polars as pl
 
-    from criteo_stream.memory import PeakMemory
-    from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
+    from criteo_stream.base.memory import PeakMemory
+    from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
 
     schema: dict[str, type[pl.DataType]] = {LABEL: pl.UInt8}
     schema |= dict.fromkeys(INTEGER_COLUMNS, pl.Int32) | dict.fromkeys(

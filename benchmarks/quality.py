@@ -30,7 +30,7 @@ from benchmarks.references import (
     plain_fm,
 )
 from criteo_stream import Trainer
-from criteo_stream.config import TrainConfig
+from criteo_stream.runs.config import TrainConfig
 
 
 def ours(data: Path, **options: Any) -> Figures:

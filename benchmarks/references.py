@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream import CriteoDataset
-from criteo_stream.manifest import Manifest
-from criteo_stream.schema import SPLITS
+from criteo_stream.base.schema import SPLITS
+from criteo_stream.data.manifest import Manifest
 
 BINS: Final = 32
 """Equal quantile bins of a numeric column, beside one for missing values."""

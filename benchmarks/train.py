@@ -24,16 +24,16 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.train_step import StockFM
-from criteo_stream.config import ResolvedConfig, TrainConfig
-from criteo_stream.dataset import Batch, CriteoDataset
-from criteo_stream.loader import CriteoLoader
-from criteo_stream.manifest import Manifest
+from criteo_stream.data.dataset import Batch, CriteoDataset
+from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM, build_model
 from criteo_stream.models.layers import table_offsets
-from criteo_stream.optim import Optimizers
 from criteo_stream.prepare import preprocess
+from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 from criteo_stream.synthetic import write_synthetic
-from criteo_stream.trainer import Trainer
+from criteo_stream.train.optimizers import Optimizers
+from criteo_stream.train.trainer import Trainer
 
 STOCK_ROWS: Final = 400_000
 """What ``stock`` is timed on."""

@@ -25,9 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.interaction import embedding_sums, keep_coalesced, table_zeros
 from criteo_stream.models import FM
-from criteo_stream.optim import Optimizers, RowwiseSparseAdam
+from criteo_stream.sparse.adam import RowwiseSparseAdam
+from criteo_stream.sparse.interaction import embedding_sums
+from criteo_stream.sparse.table import keep_coalesced, table_zeros
+from criteo_stream.train.optimizers import Optimizers
 
 KAGGLE: Final = (
     1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992,

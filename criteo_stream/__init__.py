@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from criteo_stream.dataset import CriteoDataset
+    from criteo_stream.data.dataset import CriteoDataset
+    from criteo_stream.metrics.plots import plot
     from criteo_stream.models import FM
-    from criteo_stream.plots import plot
     from criteo_stream.prepare import preprocess
-    from criteo_stream.trainer import Trainer
+    from criteo_stream.train.trainer import Trainer
 
 __all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "plot", "preprocess"]
 
 _HOMES = {
-    "CriteoDataset": "criteo_stream.dataset",
+    "CriteoDataset": "criteo_stream.data.dataset",
     "FM": "criteo_stream.models",
-    "Trainer": "criteo_stream.trainer",
-    "plot": "criteo_stream.plots",
+    "Trainer": "criteo_stream.train.trainer",
+    "plot": "criteo_stream.metrics.plots",
     "preprocess": "criteo_stream.prepare",
 }
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from criteo_stream.amounts import parse_rows
-from criteo_stream.errors import CriteoStreamError
-from criteo_stream.progress import Progress
+from criteo_stream.base.amounts import parse_rows
+from criteo_stream.base.errors import CriteoStreamError
+from criteo_stream.base.progress import Progress
 from criteo_stream.synthetic import write_synthetic
 from criteo_stream.synthetic.writing import STDOUT
 

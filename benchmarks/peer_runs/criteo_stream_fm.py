@@ -5,7 +5,7 @@ from typing import Any
 import benchmarks.machine  # noqa: F401  # before torch, as the command line does
 from benchmarks.peer_runs.hand_over import Runner, Task
 from criteo_stream import Trainer, preprocess
-from criteo_stream.config import TrainConfig
+from criteo_stream.runs.config import TrainConfig
 
 
 def prepare(task: Task) -> None:

@@ -14,7 +14,7 @@ from deepctr_torch.models import DeepFM
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler
 
 from benchmarks.peer_runs.hand_over import Runner, Task
-from criteo_stream.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 
 INTEGERS: Final = list(INTEGER_COLUMNS)
 CATEGORICAL: Final = list(CATEGORICAL_COLUMNS)

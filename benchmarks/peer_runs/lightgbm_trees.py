@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.peer_runs.hand_over import Runner, Task
-from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
 
 FOLDS: Final = 5
 PRIOR: Final = 20.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from criteo_stream.memory import process_tree, tree_bytes
+from criteo_stream.base.memory import process_tree, tree_bytes
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 

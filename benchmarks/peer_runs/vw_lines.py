@@ -7,7 +7,7 @@ Criteo's contest did, ⌊log²⌋ above 2, since a single weight on their value 
 import math
 from collections.abc import Iterable, Iterator
 
-from criteo_stream.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
 
 _INTEGERS = len(INTEGER_COLUMNS)
 

@@ -7,7 +7,7 @@ from criteo_stream.models.fibinet import FiBiNET
 from criteo_stream.models.fields import FieldModel
 from criteo_stream.models.fm import FM
 from criteo_stream.models.layers import CatEmbedding, CatLinear, FMLayer, NumEmbedding
-from criteo_stream.models.projected import ProjectedInteraction
+from criteo_stream.models.protocol import ProjectedInteraction
 from criteo_stream.models.registry import MODELS, build_model, check_model
 
 __all__ = [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from criteo_stream.models.layers import MLP, PairLogits
-from criteo_stream.models.projected import ProjectedInteraction
+from criteo_stream.models.protocol import ProjectedInteraction
 
 
 class DeepFM(ProjectedInteraction):

@@ -7,12 +7,13 @@ from typing import Final, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.config import NUMERIC_MODES
-from criteo_stream.errors import UsageError
-from criteo_stream.interaction import field_embeddings, is_exporting
-from criteo_stream.models.layers import FusedTable, table_offsets
-from criteo_stream.models.projected import ProjectedInteraction
-from criteo_stream.projection import field_sums
+from criteo_stream.base.errors import UsageError
+from criteo_stream.models.layers import table_offsets
+from criteo_stream.models.protocol import ProjectedInteraction
+from criteo_stream.runs.config import NUMERIC_MODES
+from criteo_stream.sparse.interaction import field_embeddings, is_exporting
+from criteo_stream.sparse.projection import field_sums
+from criteo_stream.sparse.table import FusedTable
 
 _INFERENCE_ROWS: Final = 8192
 """Rows at once without gradient: an evaluation batch has more, and pairs of fields take memory."""

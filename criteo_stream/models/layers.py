@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.errors import UsageError
-from criteo_stream.interaction import embedding_lookup, keep_coalesced, table_zeros
+from criteo_stream.base.errors import UsageError
+from criteo_stream.sparse.interaction import embedding_lookup
+from criteo_stream.sparse.table import FusedTable
 
 _MOST_ROWS = 2**31
 
@@ -26,24 +27,6 @@ def table_offsets(categories: Sequence[int]) -> Tensor:
         )
     sizes = torch.tensor([0, *categories])
     return sizes.cumsum(0)[:-1].to(torch.int32)
-
-
-class FusedTable(nn.Embedding):
-    """A sparse table whose rows are linear weights beside a vector: [w | v], zeros at first.
-
-    Args:
-        rows: ids of all columns together.
-        linear_columns: leading columns that are linear weights.
-        d_embed: length of the vectors.
-    """
-
-    def __init__(self, rows: int, linear_columns: int, d_embed: int) -> None:
-        width = linear_columns + d_embed
-        # On no device at first: the weight is allocated, and later filled, only once.
-        super().__init__(rows, width, sparse=True, device="meta")
-        self.weight = nn.Parameter(table_zeros(rows, width))
-        self.linear_columns = linear_columns
-        keep_coalesced(self.weight)
 
 
 class NumEmbedding(nn.Module):

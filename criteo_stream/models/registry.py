@@ -10,17 +10,17 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from criteo_stream.config import ResolvedConfig
-from criteo_stream.errors import UsageError
-from criteo_stream.manifest import Manifest
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.schema import FEATURE_COLUMNS
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.models.bilinear import BilinearFFM
 from criteo_stream.models.deepfm import DeepFM
 from criteo_stream.models.ffm import FFM
 from criteo_stream.models.fibinet import FiBiNET
 from criteo_stream.models.fields import FieldModel, InputOptions, vectors_per_id
 from criteo_stream.models.fm import FM
-from criteo_stream.models.linear import LinearOnly
-from criteo_stream.schema import FEATURE_COLUMNS
+from criteo_stream.models.lr import LinearOnly
+from criteo_stream.runs.config import ResolvedConfig
 
 MODELS: Final[dict[str, type[nn.Module]]] = {
     "fm": FM,

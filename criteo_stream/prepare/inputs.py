@@ -16,8 +16,8 @@ from typing import IO, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from criteo_stream.errors import InputError, UsageError
-from criteo_stream.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""

@@ -6,8 +6,8 @@ from typing import IO, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from criteo_stream.base.schema import OOV_ID
 from criteo_stream.prepare.counts import UInt32Array
-from criteo_stream.schema import OOV_ID
 
 Int32Array = npt.NDArray[np.int32]
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from criteo_stream.amounts import format_size, parse_size
-from criteo_stream.errors import UsageError
-from criteo_stream.schema import BLOCK_ROWS
+from criteo_stream.base.amounts import format_size, parse_size
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.schema import BLOCK_ROWS
 
 SPLIT_KINDS: Final = ("random", "tail", "terabyte")
 

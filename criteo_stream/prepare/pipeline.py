@@ -23,19 +23,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from criteo_stream import __version__
-from criteo_stream.amounts import format_size
-from criteo_stream.errors import InputError, UsageError
-from criteo_stream.manifest import MANIFEST_NAME, InputEntry, Manifest, ShardEntry
-from criteo_stream.memory import PeakMemory
-from criteo_stream.prepare.encoding import ShardStage, encoded_units
-from criteo_stream.prepare.fitting import (
-    QUANTILES,
-    Fit,
-    Fitter,
-    borrow_fit,
-    fitted_columns,
-    lookup_path,
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.memory import PeakMemory
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.schema import (
+    CATEGORICAL_COLUMNS,
+    FEATURE_COLUMNS,
+    FORMAT_VERSION,
+    ROW_GROUP_ROWS,
+    SPLITS,
 )
+from criteo_stream.base.storage import write_bytes, write_json
+from criteo_stream.data.manifest import MANIFEST_NAME, InputEntry, Manifest, ShardEntry
+from criteo_stream.prepare.disk_space import Estimate, estimate, refuse_too_large
 from criteo_stream.prepare.inputs import (
     Position,
     RawInput,
@@ -47,8 +48,6 @@ from criteo_stream.prepare.inputs import (
 from criteo_stream.prepare.lookup import open_lookup
 from criteo_stream.prepare.options import PrepareOptions, Resources, given_path
 from criteo_stream.prepare.quantiles import read_tables
-from criteo_stream.prepare.reading import Reader, verify_inputs
-from criteo_stream.prepare.space import Estimate, estimate, refuse_too_large
 from criteo_stream.prepare.splits import (
     TRAIN,
     WHOLLY_TEST,
@@ -59,21 +58,22 @@ from criteo_stream.prepare.splits import (
     last_day_split,
     tail_splits,
 )
+from criteo_stream.prepare.stage1_read import Reader, verify_inputs
+from criteo_stream.prepare.stage2_fit import (
+    QUANTILES,
+    Fit,
+    Fitter,
+    borrow_fit,
+    fitted_columns,
+    lookup_path,
+)
+from criteo_stream.prepare.stage3_encode import ShardStage, encoded_units
 from criteo_stream.prepare.workspace import (
     InputState,
     UnitRecord,
     Workspace,
     refuse_other_task,
 )
-from criteo_stream.progress import Progress
-from criteo_stream.schema import (
-    CATEGORICAL_COLUMNS,
-    FEATURE_COLUMNS,
-    FORMAT_VERSION,
-    ROW_GROUP_ROWS,
-    SPLITS,
-)
-from criteo_stream.storage import write_bytes, write_json
 
 _KEPT_REJECTS: Final = 1000
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from criteo_stream.base.storage import atomic_path
 from criteo_stream.prepare.counts import Int64Array, UInt32Array, from_sortable
-from criteo_stream.storage import atomic_path
 
 EXACT_VALUES: Final = 1 << 20
 """Distinct values up to which a table is exact."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from criteo_stream.schema import BLOCK_ROWS
+from criteo_stream.base.schema import BLOCK_ROWS
 
 TRAIN: Final = 0
 VALID: Final = 1

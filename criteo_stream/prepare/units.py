@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.errors import OutputError
+from criteo_stream.base.errors import OutputError
+from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
+from criteo_stream.base.storage import atomic_path, file_crc32
 from criteo_stream.prepare.codes import CodeArray, code_type, encode_values
 from criteo_stream.prepare.counts import Run, SpilledRun, UInt32Array, from_sortable, sortable
 from criteo_stream.prepare.workspace import UnitRecord
-from criteo_stream.schema import FEATURE_COLUMNS, LABEL
-from criteo_stream.storage import atomic_path, file_crc32
 
 _ROWS: Final = ".rows"
 _VALUES: Final = ".values"

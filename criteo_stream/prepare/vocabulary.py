@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from criteo_stream.base.schema import FIRST_KNOWN_ID
+from criteo_stream.base.storage import atomic_path, full_disk_explained
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.lookup import Int32Array, LookupFile
-from criteo_stream.schema import FIRST_KNOWN_ID
-from criteo_stream.storage import atomic_path, full_disk_explained
 
 _SLICE: Final = 1 << 20
 _SCHEMA: Final = pa.schema(

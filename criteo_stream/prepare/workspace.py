@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from criteo_stream.errors import OutputError
-from criteo_stream.manifest import MANIFEST_NAME
+from criteo_stream.base.errors import OutputError
+from criteo_stream.base.storage import full_disk_explained, locked_folder, write_json
+from criteo_stream.data.manifest import MANIFEST_NAME
 from criteo_stream.prepare.inputs import Position
-from criteo_stream.storage import full_disk_explained, locked_folder, write_json
 
 WORK_FOLDER: Final = ".work"
 _TASK_NAME: Final = "task.json"

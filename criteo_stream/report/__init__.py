@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.errors import UsageError
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.storage import write_bytes
 from criteo_stream.report.facts import gather
 from criteo_stream.report.page import render
-from criteo_stream.storage import write_bytes
 
 __all__ = ["write_report"]
 

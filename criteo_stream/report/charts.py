@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
-from criteo_stream.plots import draw_reliability, draw_roc, empty_figure
+from criteo_stream.metrics.plots import draw_reliability, draw_roc, empty_figure
 from criteo_stream.report.columns import IntegerFacts
 from criteo_stream.report.facts import RunFacts
 from criteo_stream.report.svg import page_style, page_svg, series_color

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from criteo_stream.dataset import CriteoDataset
-from criteo_stream.loader import CriteoLoader
-from criteo_stream.manifest import Manifest, verify_file
-from criteo_stream.prepare.fitting import QUANTILES, vocabulary_path
+from criteo_stream.base.schema import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.prepare.quantiles import QuantileTable, read_tables
-from criteo_stream.schema import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
+from criteo_stream.prepare.stage2_fit import QUANTILES, vocabulary_path
 
 _TOP: Final = 5
 _CURVE_POINTS: Final = 101

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from criteo_stream.comparison import compare
-from criteo_stream.dataset import CriteoDataset
-from criteo_stream.evaluation import OpenedSplit, detailed, measure, opened_split
-from criteo_stream.loading import load_run
-from criteo_stream.metrics import BinaryMetrics
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.metrics.measure import detailed, measure
+from criteo_stream.metrics.paired import compare
+from criteo_stream.metrics.scores import ScoreCounts
+from criteo_stream.metrics.streaming import BinaryMetrics
+from criteo_stream.predict.evaluate import OpenedSplit, opened_split
+from criteo_stream.predict.restore import load_run
 from criteo_stream.report.columns import CategoryFacts, IntegerFacts, column_facts
 from criteo_stream.report.importance import Importance, importance
-from criteo_stream.run import RunFolder, RunRecord
-from criteo_stream.scores import ScoreCounts
+from criteo_stream.runs.folder import RunFolder, RunRecord
 
 SAMPLE_ROWS: Final = 16384
 """Rows that the importance of fields is measured on, spread over the split."""

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from criteo_stream import __version__
-from criteo_stream.amounts import format_size
-from criteo_stream.config import flag
+from criteo_stream.base.amounts import format_size
+from criteo_stream.metrics.evaluation import FIGURES
 from criteo_stream.report.charts import (
     Chart,
     quantile_charts,
@@ -19,7 +19,7 @@ from criteo_stream.report.charts import (
 )
 from criteo_stream.report.facts import DataFacts, RunFacts
 from criteo_stream.report.svg import SERIES
-from criteo_stream.result import FIGURES
+from criteo_stream.runs.config import flag
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from criteo_stream.schema import FEATURE_COLUMNS, INTEGER_COLUMNS
+from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.synthetic.marginals import MARGINALS
 
 _SLOT: Final = 9

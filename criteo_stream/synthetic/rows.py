@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from criteo_stream.errors import UsageError
-from criteo_stream.schema import FEATURE_COLUMNS
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.synthetic.lines import LineFormatter
 from criteo_stream.synthetic.marginals import MARGINALS, MISSING, InverseTable
 from criteo_stream.synthetic.teacher import Teacher

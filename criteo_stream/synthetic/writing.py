@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from criteo_stream.errors import UsageError
-from criteo_stream.storage import atomic_path, write_json
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.storage import atomic_path, write_json
 from criteo_stream.synthetic.rows import Chunk, generate
 from criteo_stream.synthetic.teacher import TEACHER_NAME
 from criteo_stream.synthetic.truth import TruthSums

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from criteo_stream.checkpoint import CheckpointFolder
-from tests.processes import TIMEOUT, Plan, start, torchrun, wait_for
-from tests.training import as_flags, farthest, figures, fit, outcome, tiny_set, weights
+from criteo_stream.runs.checkpoint import CheckpointFolder
+from tests.support.processes import TIMEOUT, Plan, start, torchrun, wait_for
+from tests.support.training import as_flags, farthest, figures, fit, outcome, tiny_set, weights
 
-STEP = "criteo_stream.session:Session._train_step"
+STEP = "criteo_stream.train.session:Session._train_step"
 FIGURES = ("train_loss", "auc", "log_loss", "ne", "calibration")
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from criteo_stream import storage
-from criteo_stream.errors import DataSetError, InputError, OutputError
-from criteo_stream.manifest import MANIFEST_NAME, Manifest, verify_file
-from criteo_stream.prepare import pipeline, reading
+from criteo_stream.base import storage
+from criteo_stream.base.errors import DataSetError, InputError, OutputError
+from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
+from criteo_stream.prepare import pipeline, stage1_read
 from criteo_stream.prepare.workspace import WORK_FOLDER, Workspace
-from tests.data_sets import content, prepare
-from tests.raw_lines import raw_lines, with_field, write_raw
+from tests.support.data_sets import content, prepare
+from tests.support.raw_lines import raw_lines, with_field, write_raw
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -111,7 +111,7 @@ def test_only_unfinished_work_is_done_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "data"
-    real = reading.write_unit
+    real = stage1_read.write_unit
     written: list[str] = []
 
     def stops_at_the_fourth(folder: Path, name: str, *rest: Any) -> dict[str, str]:
@@ -121,14 +121,14 @@ def test_only_unfinished_work_is_done_again(
         return real(folder, name, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "write_unit", stops_at_the_fourth)
+        patch.setattr(stage1_read, "write_unit", stops_at_the_fourth)
         with pytest.raises(_StoppedError):
             prepare(raw, out, **OPTIONS)
     assert written == ["00000-00000", "00000-00001", "00000-00002"]
     written.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
-            reading, "write_unit", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
+            stage1_read, "write_unit", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
         )
         prepare(raw, out, quiet=False, **OPTIONS)
     assert written == ["00001-00000", "00001-00001", "00001-00002"]
@@ -209,7 +209,7 @@ def test_an_input_that_changes_while_it_is_read_is_noticed(
     own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "data"
-    real = reading.parse_chunk
+    real = stage1_read.parse_chunk
 
     def appends(*args: Any, **kwargs: Any) -> Any:
         with (own_raw / "day_1").open("ab") as file:
@@ -217,7 +217,7 @@ def test_an_input_that_changes_while_it_is_read_is_noticed(
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "parse_chunk", appends)
+        patch.setattr(stage1_read, "parse_chunk", appends)
         with pytest.raises(InputError, match="day_1 changed while it was read"):
             prepare(own_raw, out, **OPTIONS)
     no_halves(out)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from criteo_stream.checkpoint import CheckpointFolder
-from criteo_stream.errors import DataSetError, OutputError
-from criteo_stream.manifest import MANIFEST_NAME
-from tests.processes import Plan, Running, start, wait_for
-from tests.training import Outcome, as_flags, figures, fit, outcome, tiny_set
+from criteo_stream.base.errors import DataSetError, OutputError
+from criteo_stream.data.manifest import MANIFEST_NAME
+from criteo_stream.runs.checkpoint import CheckpointFolder
+from tests.support.processes import Plan, Running, start, wait_for
+from tests.support.training import Outcome, as_flags, figures, fit, outcome, tiny_set
 
 PLAN: dict[str, Any] = {
     "epochs": 2,
@@ -136,7 +136,7 @@ def test_killed_at_many_random_moments(
     assert outcome(tmp_path / "run") == undisturbed(ranks, **LONGER)
 
 
-CHECKPOINT = "criteo_stream.checkpoint:"
+CHECKPOINT = "criteo_stream.runs.checkpoint:"
 MOMENTS = [
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="before"),
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="after"),
@@ -147,11 +147,11 @@ MOMENTS = [
     Plan(target=CHECKPOINT + "CheckpointFolder._point", call=4, when="after"),
     Plan(target=CHECKPOINT + "CheckpointFolder._drop_old", call=4),
     Plan(target=CHECKPOINT + "shutil.rmtree", call=5),
-    Plan(target="criteo_stream.history:History.append", call=1),
-    Plan(target="criteo_stream.history:History.append", call=2, when="after"),
-    Plan(target="criteo_stream.session:evaluate", call=2, when="after"),
-    Plan(target="criteo_stream.run:write_bytes", call=1),
-    Plan(target="criteo_stream.run:write_bytes", call=1, when="after"),
+    Plan(target="criteo_stream.runs.history:History.append", call=1),
+    Plan(target="criteo_stream.runs.history:History.append", call=2, when="after"),
+    Plan(target="criteo_stream.train.session:evaluate", call=2, when="after"),
+    Plan(target="criteo_stream.runs.folder:write_bytes", call=1),
+    Plan(target="criteo_stream.runs.folder:write_bytes", call=1, when="after"),
 ]
 
 
@@ -179,7 +179,7 @@ def test_a_signal_saves_and_ends_well(
 ) -> None:
     """Only the last rank gets it: all agree on the step."""
     plan = Plan(
-        target="criteo_stream.session:Session._train_step", call=50, act=name, rank=ranks - 1
+        target="criteo_stream.train.session:Session._train_step", call=50, act=name, rank=ranks - 1
     )
     stopped = train(data, tmp_path, ranks=ranks, plan=plan)
     assert stopped.wait() == [0] * ranks, stopped.text()
@@ -214,7 +214,7 @@ def test_killed_while_a_slow_save_follows_a_signal(
 
 
 def test_a_rank_that_is_killed_takes_the_other_down(data: Path, tmp_path: Path) -> None:
-    plan = Plan(target="criteo_stream.session:Session._train_step", call=40, rank=1)
+    plan = Plan(target="criteo_stream.train.session:Session._train_step", call=40, rank=1)
     running = train(data, tmp_path, ranks=2, plan=plan)
     assert running.wait(30) == [1, -signal.SIGKILL]
     text = running.text(0)
@@ -227,7 +227,7 @@ def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
     data: Path, tmp_path: Path
 ) -> None:
     """As when torchrun ends the group after a machine of another rank has frozen."""
-    target = "criteo_stream.session:Session._train_step"
+    target = "criteo_stream.train.session:Session._train_step"
     running = train(
         data, tmp_path, ranks=2, plan=Plan(target=target, call=40, act="SIGSTOP", rank=1)
     )
@@ -246,7 +246,7 @@ def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
 def test_a_rank_that_raises_ends_all_with_its_message(
     data: Path, tmp_path: Path, call: int
 ) -> None:
-    target = "criteo_stream.session:Session._train_step"
+    target = "criteo_stream.train.session:Session._train_step"
     running = train(
         data, tmp_path, ranks=2, plan=Plan(target=target, call=call, act="raise", rank=1)
     )
@@ -257,7 +257,7 @@ def test_a_rank_that_raises_ends_all_with_its_message(
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_cannot_begin_is_heard_once(data: Path, tmp_path: Path, rank: int) -> None:
-    target = "criteo_stream.trainer:Session.__init__"
+    target = "criteo_stream.train.trainer:Session.__init__"
     running = train(data, tmp_path, ranks=2, plan=Plan(target=target, act="raise", rank=rank))
     assert running.wait(30) == [1, 1]
     assert running.text(rank) == "error: part-00007.parquet is damaged: restore it\n"
@@ -353,7 +353,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_way_from_the_one_before(
     stopped = train(
         data,
         tmp_path,
-        plan=Plan(target="criteo_stream.session:Session._train_step", call=60),
+        plan=Plan(target="criteo_stream.train.session:Session._train_step", call=60),
     )
     assert stopped.wait() == [-signal.SIGKILL]
     newest = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()[-1]
@@ -385,7 +385,7 @@ def test_a_crafted_checkpoint_does_not_run_code(data: Path, tmp_path: Path) -> N
             return os.system, (f"touch {tmp_path}/pwned",)
 
     killed = train(
-        data, tmp_path, plan=Plan(target="criteo_stream.session:Session._train_step", call=60)
+        data, tmp_path, plan=Plan(target="criteo_stream.train.session:Session._train_step", call=60)
     )
     assert killed.wait() == [-signal.SIGKILL]
     for folder in CheckpointFolder(tmp_path / "run" / "checkpoints").steps():
@@ -418,12 +418,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_keeps_the_checkpoint_before(
     data: Path, undisturbed: Callable[..., Outcome], small_disk: Path, tmp_path: Path
 ) -> None:
-    import criteo_stream.resources
+    import criteo_stream.train.limits
 
     with pytest.raises(OutputError, match="of disk are free"):
         fit(data, small_disk / "run", **PLAN)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(criteo_stream.resources, "_refuse_full_disk", lambda *_: None)
+        patch.setattr(criteo_stream.train.limits, "_refuse_full_disk", lambda *_: None)
         with pytest.raises(OutputError, match=r"disk is full while writing .*step-\d+"):
             fit(data, small_disk / "run", **PLAN)
     latest = CheckpointFolder(small_disk / "run" / "checkpoints").load_latest()
@@ -439,12 +439,12 @@ def test_a_full_disk_at_the_history_is_told(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Any, line: Any) -> None:
-        from criteo_stream.storage import full_disk_explained
+        from criteo_stream.base.storage import full_disk_explained
 
         with full_disk_explained(self._path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("criteo_stream.history.History.append", full)
+    monkeypatch.setattr("criteo_stream.runs.history.History.append", full)
     with pytest.raises(OutputError, match=r"disk is full while writing .*history.jsonl"):
         fit(data, tmp_path / "run")
     assert figures(tmp_path / "run") == []

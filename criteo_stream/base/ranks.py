@@ -1,0 +1,138 @@
+"""The ranks of a training run: one process, or those that torchrun started."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+
+_JOIN_TIMEOUT: Final = timedelta(minutes=5)
+"""For all ranks to be there."""
+_TIMEOUT: Final = timedelta(minutes=30)
+"""After it, a rank that waits for one that hangs gives up: longer than any checkpoint takes to
+write. A rank that *ends* is noticed at once."""
+
+_LOST: Final = re.compile(
+    r"peer|connection|broken pipe|timed? ?out|gloo|nccl|socket", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among the ranks."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    device: torch.device
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this rank writes files and shows progress."""
+        return self.rank == 0
+
+    def gather(self, values: Sequence[float]) -> list[list[float]]:
+        """Every rank's float64 values, by rank; all ranks must call it at the same step."""
+        if self.world_size == 1:
+            return [list(values)]
+        mine = torch.tensor(values, dtype=torch.float64, device=self.device)
+        everyone = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(everyone, mine)
+        return [theirs.tolist() for theirs in everyone]
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Whether each flag is set on any rank; all ranks must call it at the same step."""
+        return tuple(any(column) for column in zip(*self.gather(flags), strict=True))
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.any(False)
+
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """A block that fails on all ranks when it fails on one, so that none waits for another.
+
+        Raises:
+            CriteoStreamError: the block's own, on the lowest rank that it failed on.
+            OtherRankError: without a message, on the other ranks.
+        """
+        failure: CriteoStreamError | None = None
+        try:
+            yield
+        except CriteoStreamError as error:
+            failure = error
+        failed = [flag for (flag,) in self.gather([failure is not None])]
+        if any(failed):
+            if failure is not None and not any(failed[: self.rank]):
+                raise failure
+            raise OtherRankError
+
+
+@contextmanager
+def process_group() -> Iterator[Ranks]:
+    """Join the ranks that torchrun started; without torchrun this process is the only one.
+
+    Raises:
+        OtherRankError: another rank ended, or cannot be reached.
+    """
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    ranks = Ranks(
+        rank=rank,
+        world_size=world_size,
+        local_rank=local_rank,
+        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+        device=device,
+    )
+    if world_size == 1:
+        yield ranks
+        return
+    with _lost_ranks_explained(rank):
+        # A restarted group can meet the addresses of the attempt before in the store of gloo, and
+        # hang: each attempt has a name space of its own.
+        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            store=dist.PrefixStore(  # type: ignore[attr-defined]  # a C++ name
+                f"attempt-{attempt}", store
+            ),
+            rank=rank,
+            world_size=world_size,
+            timeout=_TIMEOUT,
+        )
+        try:
+            yield ranks
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _lost_ranks_explained(rank: int) -> Iterator[None]:
+    """Tell in words that a collective failed because another rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:  # of gloo; DistBackendError and its like are RuntimeErrors
+        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
+            raise
+        raise OtherRankError(
+            f"rank {rank} lost another rank, whose message says why ({_first_line(error)}); "
+            "the same command again continues from the last checkpoint"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,110 @@
+"""Files that are whole or absent: atomic writes, checksums, a full disk told in words.
+
+A file is written under a temporary name in its own folder, synced, and renamed; a reader never
+meets half of one under its final name, whatever kills the writer.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from criteo_stream.base.errors import OutputError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on leaving, sync it and rename it to ``path``.
+
+    When the body raises, the temporary file is removed and ``path`` is left as it was.
+
+    Raises:
+        OutputError: the disk is full, or its quota is used up.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with full_disk_explained(path):
+            yield partial
+            sync_file(partial)
+            partial.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def full_disk_explained(path: Path) -> Iterator[None]:
+    """Turn "no space left" while writing ``path`` into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutputError(
+            f"the disk is full while writing {path}; what was finished is kept: "
+            "free some space and run the same command again to continue"
+        ) from error
+
+
+@contextmanager
+def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
+    """Hold a folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        Exception: ``busy``, when another process holds the folder.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file atomically."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically; the same value gives the same bytes."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a power cut."""
+    _fsync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's entries (a rename in it) survive a power cut."""
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_crc32(path: Path) -> str:
+    """CRC-32 of a file's content, as 8 hex digits."""
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"

@@ -1,0 +1,88 @@
+"""The whole path on synthetic data, from raw lines to predictions and a plot."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import OutputError
+from criteo_stream.base.progress import Progress
+from criteo_stream.metrics.plots import plot
+from criteo_stream.prepare import preprocess
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.synthetic import write_synthetic
+from criteo_stream.train.trainer import Trainer
+
+_MARK = ".criteo-stream-demo"
+
+
+def run_demo(
+    out: Path, rows: int, *, seed: int = 0, force: bool = False, quiet: bool = False
+) -> tuple[dict[str, Any], str]:
+    """Run all stages in one folder; the figures, and a text for a person.
+
+    Raises:
+        OutputError: the folder holds something that is not an earlier demo.
+    """
+    _claim(out, force=force)
+    raw, data, run = out / "synthetic.tsv", out / "data", out / "run"
+    rates: dict[str, float] = {}
+
+    start = time.perf_counter()
+    with Progress("synthesise", rows, quiet=quiet) as bar:
+        truth = write_synthetic(raw, rows, seed, progress=bar.advance)
+    rates["synthesise"] = rows / (time.perf_counter() - start)
+
+    prepared = preprocess(raw, data, quiet=quiet)
+    rates["preprocess"] = rows / prepared.seconds
+
+    evaluations = max(1, prepared.manifest.rows["train"] // 8)
+    config = TrainConfig(seed=seed, evaluate_every=evaluations)
+    trainer = Trainer(data, run, config, quiet=quiet)
+    trained = trainer.fit()
+    rates["train"] = trained.rows_per_second
+
+    start = time.perf_counter()
+    figures = trainer.evaluate("test")
+    rates["evaluate"] = figures["rows"] / (time.perf_counter() - start)
+
+    predicted = trainer.predict(raw, out / "predictions.parquet")
+    rates["predict"] = predicted["rows_per_second"]
+
+    best_auc = truth["auc"]
+    picture = out / "auc.png"
+    plot(trained.history, "auc", picture, lines={"best possible": float(best_auc)})
+    result = {
+        "rows": rows,
+        "test": figures,
+        "best_possible": {key: truth[key] for key in ("auc", "log_loss")},
+        "rows_per_second": {stage: round(rate) for stage, rate in rates.items()},
+        "peak_memory_bytes": {
+            "preprocess": prepared.peak_memory_bytes,
+            "train": trained.peak_memory_bytes,
+        },
+        "plot": str(picture),
+    }
+    text = [
+        f"test AUC {figures['auc']:.4f} (best possible {best_auc:.4f}), log loss "
+        f"{figures['log_loss']:.4f} (best possible {truth['log_loss']:.4f}), "
+        f"calibration {figures['calibration']:.3f}",
+        "rows/s: " + ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items()),
+        f"peak memory: preprocess {format_size(prepared.peak_memory_bytes)}, "
+        f"train {format_size(trained.peak_memory_bytes)}",
+        f"plot: {picture}",
+    ]
+    return result, "\n".join(text)
+
+
+def _claim(out: Path, *, force: bool) -> None:
+    """Make the demo's folder; only a folder that a demo made is ever emptied."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARK).exists():
+            raise OutputError(f"{out} is not empty and not from a demo: choose another --out")
+        if not force:
+            raise OutputError(f"{out} holds an earlier demo: replace it with --force")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()

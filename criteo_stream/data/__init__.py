@@ -1,0 +1,1 @@
+"""``DATA/``: its manifest and shards, the order of an epoch, and batches from them."""

@@ -1,0 +1,1 @@
+"""AUC, log loss, NE and calibration: exact over rows and ranks, with intervals and plots."""

@@ -1,0 +1,86 @@
+"""A model's figures on a split: exact over all rows and all ranks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.metrics.intervals import auc_interval
+from criteo_stream.metrics.scores import ScoreCounts
+from criteo_stream.metrics.streaming import BinaryMetrics
+
+EVALUATION_BATCH: Final = 65536
+"""Rows of an evaluation batch, over all ranks."""
+
+
+@torch.no_grad()
+def scored(
+    models: Sequence[nn.Module],
+    dataset: CriteoDataset,
+    ranks: Ranks,
+    *,
+    workers: int = 1,
+    quiet: bool = False,
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """This rank's share of a split, batch by batch: each model's logits [B], and labels [B]."""
+    training = [model.training for model in models]
+    for model in models:
+        model.eval()
+    name = f"evaluate {dataset.split}"
+    loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
+    with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
+        for (numeric, categorical), label in loader:
+            inputs = [
+                tensor.to(ranks.device, non_blocking=True) for tensor in (numeric, categorical)
+            ]
+            yield (
+                [model(*inputs) for model in models],
+                label.to(ranks.device, non_blocking=True),
+            )
+            bar.advance(len(label))
+    for model, was_training in zip(models, training, strict=True):
+        model.train(was_training)
+
+
+def measure(
+    model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
+) -> BinaryMetrics:
+    """Score this rank's share of a split."""
+    metrics = BinaryMetrics().to(ranks.device)
+    for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
+        metrics.update(logits, label)
+    return metrics
+
+
+def evaluate(
+    model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
+) -> dict[str, Any]:
+    """Score this rank's share of a split; figures over all ranks.
+
+    Returns:
+        rows, positives, auc, log_loss, ne, calibration; None where a figure is undefined.
+    """
+    return measure(model, dataset, ranks, workers=workers, quiet=quiet).compute()
+
+
+def detailed(metrics: BinaryMetrics, scores: ScoreCounts) -> dict[str, Any]:
+    """The figures of `evaluate` and how far to trust them; every rank must call it.
+
+    Args:
+        metrics: of the rows.
+        scores: the same rows by score, of `BinaryMetrics.scores`.
+
+    Returns:
+        Also auc_interval and log_loss_interval (95 %, None where undefined), and the table
+        ``reliability`` of `ScoreCounts.reliability`.
+    """
+    return metrics.compute() | {
+        "auc_interval": auc_interval(scores.negatives, scores.positives),
+        "log_loss_interval": metrics.log_loss_interval(),
+        "reliability": scores.reliability(),
+    }

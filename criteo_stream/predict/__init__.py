@@ -1,0 +1,1 @@
+"""A trained run in use: its weights restored, evaluated, exported; raw lines scored."""

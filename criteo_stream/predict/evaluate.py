@@ -1,0 +1,123 @@
+"""A run's best weights on a split, alone or against another run's; ranks share the rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from criteo_stream.base.errors import DataSetError, UsageError
+from criteo_stream.base.ranks import Ranks, process_group
+from criteo_stream.base.schema import SPLITS
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.order import LANES
+from criteo_stream.metrics.measure import EVALUATION_BATCH, detailed, measure
+from criteo_stream.metrics.paired import compare
+from criteo_stream.metrics.plots import plot_scores
+from criteo_stream.predict.restore import LoadedRun, load_run
+from criteo_stream.runs.folder import RunFolder
+
+
+class OpenedSplit(NamedTuple):
+    """What an evaluation needs, on one rank."""
+
+    ranks: Ranks
+    loaded: LoadedRun
+    dataset: CriteoDataset
+
+
+@contextmanager
+def opened_split(
+    run: Path | str, split: str, data: Path | str | None = None
+) -> Iterator[OpenedSplit]:
+    """Load a run's best weights and open a split; under torchrun join the other ranks.
+
+    Raises:
+        UsageError: there is no such split.
+        RunError: the folder is not a run, or has no sound best checkpoint.
+        DataSetError: the data set is missing, incomplete, of another fit, or the split is empty.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
+    with process_group() as ranks:
+        with ranks.all_or_none():
+            loaded = load_run(run, data)
+            if not loaded.manifest.rows[split]:
+                raise DataSetError(
+                    f"the {split} split of {loaded.data} is empty: choose another --split"
+                )
+        loaded.model.to(ranks.device)
+        dataset = CriteoDataset(
+            loaded.data,
+            split,
+            EVALUATION_BATCH,
+            lanes=max(LANES, ranks.world_size),
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            shuffle=False,
+        )
+        yield OpenedSplit(ranks, loaded, dataset)
+
+
+def evaluate_run(
+    run: Path | str,
+    split: str = "test",
+    *,
+    data: Path | str | None = None,
+    workers: int = 1,
+    plots: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a run's best weights; under torchrun the ranks share the rows.
+
+    Args:
+        run: folder of the run.
+        split: train, valid or test.
+        data: a data set with the same fit; default the one that the run was trained on.
+        workers: loader threads a rank.
+        plots: draw reliability and ROC curve into ``RUN/plots``.
+        quiet: show no progress.
+
+    Returns:
+        The figures of `detailed`, the same on every rank.
+
+    Raises:
+        CriteoStreamError: as `opened_split`.
+    """
+    with opened_split(run, split, data) as (ranks, loaded, dataset):
+        metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
+        scores = metrics.scores()
+        if plots and ranks.is_writer:
+            plot_scores(scores, split, RunFolder(run).plots)
+        return detailed(metrics, scores)
+
+
+def compare_runs(
+    run: Path | str,
+    against: Path | str,
+    split: str = "test",
+    *,
+    data: Path | str | None = None,
+    workers: int = 1,
+    plots: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Evaluate two runs' best weights on the same rows; under torchrun the ranks share them.
+
+    Returns:
+        The figures of `evaluate_run` for ``run``; ``against``: those of the other run; and
+        ``difference``: ``run`` less the other, of `PairedDifference`.
+
+    Raises:
+        CriteoStreamError: as `opened_split`; the second run's fit must be the first's.
+    """
+    with opened_split(run, split, data) as (ranks, loaded, dataset):
+        with ranks.all_or_none():
+            other = load_run(against, loaded.data).model.to(ranks.device)
+        metrics, difference = compare(
+            [loaded.model, other], dataset, ranks, workers=workers, quiet=quiet
+        )
+        scores = [model_metrics.scores() for model_metrics in metrics]
+        if plots and ranks.is_writer:
+            plot_scores(scores[0], split, RunFolder(run).plots)
+        figures, others = map(detailed, metrics, scores)
+        return figures | {"against": {"run": str(against), **others}, "difference": difference}

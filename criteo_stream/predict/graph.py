@@ -1,0 +1,128 @@
+"""A model as a graph of plain operations: a `torch.export` program, or ONNX."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from criteo_stream.base.errors import CriteoStreamError, UsageError
+
+_TOLERANCE: Final = 1e-5
+"""Largest difference of a probability between an exported graph and the model."""
+_INSIDE_BYTES: Final = 1_500_000_000
+"""Weights beyond it go to a file beside the ONNX graph, which may have two gigabytes."""
+_INSTALL: Final = "--format onnx needs ONNX: pip install 'criteo-stream[export]'"
+
+
+class Probability(nn.Module):
+    """A model with probabilities instead of logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
+        """Quantiles float32 [B, 13], NaN for missing, and ids int32 [B, 26] → [B]."""
+        logits: Tensor = self.model(numeric, categorical)
+        return logits.sigmoid()
+
+
+def export_program(
+    model: nn.Module, numeric: Tensor, categorical: Tensor
+) -> torch.export.ExportedProgram:
+    """The graph of a model's probabilities, for any number of rows.
+
+    Args:
+        model: in evaluation mode.
+        numeric: float32 [B, 13], some rows to trace it with.
+        categorical: int32 [B, 26].
+    """
+    rows = {0: torch.export.Dim("rows")}
+    with torch.no_grad():
+        return torch.export.export(
+            Probability(model), (numeric, categorical), dynamic_shapes=(rows, rows), strict=False
+        )
+
+
+def save_program(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor) -> bool:
+    """Write a `torch.export` program; `torch.export.load(path).module()` scores with it.
+
+    Returns:
+        True: it was compared with the model.
+
+    Raises:
+        CriteoStreamError: it gives other probabilities than the model.
+    """
+    with _exporter_unheard():
+        torch.export.save(export_program(model, numeric, categorical), path)
+    with torch.no_grad():
+        found = torch.export.load(path).module()(numeric, categorical)
+    _refuse_difference(found.numpy(), model, numeric, categorical)
+    return True
+
+
+def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor) -> bool:
+    """Write an ONNX graph; whether it was compared with the model, which needs onnxruntime.
+
+    Raises:
+        UsageError: ONNX is not installed.
+        CriteoStreamError: the graph gives other probabilities than the model.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise UsageError(_INSTALL) from None
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    with _exporter_unheard():
+        torch.onnx.export(
+            export_program(model, numeric, categorical),
+            f=str(path),
+            input_names=["numeric", "categorical"],
+            output_names=["probability"],
+            external_data=size > _INSIDE_BYTES,
+            verbose=False,
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    inputs = {"numeric": numeric.numpy(), "categorical": categorical.numpy()}
+    (found,) = session.run(["probability"], inputs)
+    _refuse_difference(found, model, numeric, categorical)
+    return True
+
+
+@contextmanager
+def _exporter_unheard() -> Iterator[None]:
+    """Its warnings are about itself; what it made is compared with the model."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _refuse_difference(
+    found: npt.NDArray[np.float32], model: nn.Module, numeric: Tensor, categorical: Tensor
+) -> None:
+    with torch.no_grad():
+        expected = Probability(model)(numeric, categorical).numpy()
+    difference = float(np.abs(found - expected).max(initial=0.0))
+    if not difference <= _TOLERANCE:
+        raise CriteoStreamError(
+            f"the exported graph's probabilities differ from the model's by {difference:.2g}: "
+            "export with another format, and report it with the versions of torch and onnxscript"
+        )

@@ -1,0 +1,184 @@
+"""Raw lines in, probabilities out, in input order and bounded memory.
+
+The one place where the two sides meet: lines are parsed and encoded with the data set's fit as
+in preparing, and scored with the run's best weights as in training.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.parallel import ordered_map
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.schema import BLOCK_ROWS, LABEL
+from criteo_stream.base.storage import atomic_path
+from criteo_stream.predict.restore import load_run
+from criteo_stream.prepare.apply_fit import Encoder
+from criteo_stream.prepare.inputs import Chunk, find_inputs, layout_of, read_chunks
+from criteo_stream.prepare.parse import ParsedChunk, parse_chunk, too_many_rejects
+from criteo_stream.prepare.stage2_fit import load_encoder
+
+_SUFFIXES: Final = (".parquet", ".csv")
+
+
+class Scorer:
+    """A model and the fit that its inputs were encoded with."""
+
+    def __init__(self, model: nn.Module, encoder: Encoder) -> None:
+        self._model = model.eval()
+        self._encoder = encoder
+        self._device = next(model.parameters()).device
+
+    def inputs(self, frame: pl.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode parsed rows: numeric float32 [n, 13], categorical int32 [n, 26]."""
+        numeric = np.stack(self._encoder.numeric(frame), axis=1)
+        categorical = np.stack(self._encoder.categorical(frame), axis=1)
+        return torch.from_numpy(numeric), torch.from_numpy(categorical)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, numeric: torch.Tensor, categorical: torch.Tensor
+    ) -> npt.NDArray[np.float32]:
+        """Click probabilities float32 [n] of encoded rows."""
+        logits: torch.Tensor = self._model(numeric.to(self._device), categorical.to(self._device))
+        return np.asarray(logits.sigmoid().cpu(), np.float32)
+
+
+def predict(
+    scorer: Scorer,
+    raw: Sequence[str | Path],
+    out: Path,
+    *,
+    layout: str = "auto",
+    short_lines: str = "reject",
+    max_bad_rows: int = 0,
+    advance: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Score raw lines, with or without labels, and write them to a file.
+
+    ``row`` is a line's place in the inputs laid end to end, from 0; malformed lines that
+    ``max_bad_rows`` allows have no row in the output.
+
+    Args:
+        scorer: model and fit.
+        raw: files, folders or globs, read in natural order.
+        out: ``….parquet`` or ``….csv``, with columns row int64, probability float32, and label
+            uint8 where the input has one.
+        layout: as for preprocess.
+        short_lines: ``pad`` accepts lines that are short only by trailing tabs.
+        max_bad_rows: malformed lines to leave out before giving up.
+        advance: told of rows as they are written.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        UsageError: ``out`` is of an unknown kind.
+        InputError: an input is missing, damaged or malformed.
+    """
+    if out.suffix not in _SUFFIXES:
+        raise UsageError(f"{out} must end in {' or '.join(_SUFFIXES)}")
+    inputs = find_inputs(raw)
+    form = layout_of(inputs, layout)
+
+    def encode(chunk: Chunk) -> tuple[Chunk, ParsedChunk, tuple[torch.Tensor, torch.Tensor]]:
+        parsed = parse_chunk(chunk, form, pad_short_lines=short_lines == "pad")
+        return chunk, parsed, scorer.inputs(parsed.frame)
+
+    rows = first_row = rejected = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    workers = len(os.sched_getaffinity(0))
+    with atomic_path(out) as partial, ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
+        writer = stack.enter_context(_writer(partial, out.suffix, labelled=form.labelled))
+        for source in inputs:
+            chunks = read_chunks(source, unit_rows=BLOCK_ROWS)
+            lines = 0
+            for chunk, parsed, encoded in ordered_map(pool, encode, chunks, workers + 1):
+                rejected += parsed.rejected
+                if rejected > max_bad_rows:
+                    raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
+                columns: dict[str, Any] = {
+                    "row": first_row + parsed.line_numbers - 1,
+                    "probability": scorer.probabilities(*encoded),
+                }
+                if form.labelled:
+                    columns[LABEL] = parsed.frame[LABEL].to_numpy()
+                writer.write(pa.table(columns, schema=_schema(labelled=form.labelled)))
+                rows += parsed.frame.height
+                lines = chunk.end.lines
+                advance(parsed.frame.height)
+            first_row += lines
+    return rows
+
+
+def _schema(*, labelled: bool) -> pa.Schema:
+    fields = [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+    ]
+    if labelled:
+        fields.append(pa.field(LABEL, pa.uint8(), nullable=False))
+    return pa.schema(fields)
+
+
+def _writer(path: Path, suffix: str, *, labelled: bool) -> Any:
+    schema = _schema(labelled=labelled)
+    if suffix == ".csv":
+        return pyarrow.csv.CSVWriter(path, schema)
+    return pq.ParquetWriter(path, schema)
+
+
+def predict_run(
+    run: Path | str,
+    raw: Sequence[str | Path],
+    out: Path,
+    *,
+    data: Path | str | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Score raw lines with a run's best weights.
+
+    Args:
+        run: folder of the run.
+        raw: files, folders or globs.
+        out: ``….parquet`` or ``….csv``.
+        data: a data set with the run's fit; default the one it was trained on.
+        quiet: show no progress.
+        **options: those of `predict`.
+
+    Returns:
+        rows, seconds, rows_per_second.
+
+    Raises:
+        RunError: the folder is not a run, or has no sound best checkpoint.
+        DataSetError: the data set is missing or of another fit.
+        InputError: a raw input is missing, damaged or malformed.
+    """
+    loaded = load_run(run, data)
+    scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
+    start = time.perf_counter()
+    with Progress("predict", None, quiet=quiet) as bar:
+        rows = predict(scorer, raw, out, advance=bar.advance, **options)
+    seconds = time.perf_counter() - start
+    return {
+        "rows": rows,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows / seconds),
+        "out": str(out),
+    }

@@ -1,0 +1,44 @@
+"""Parsed rows to ids and quantiles: a fit applied to a frame, pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, MISSING_ID
+from criteo_stream.prepare.lookup import Lookup
+from criteo_stream.prepare.quantiles import FastTransform
+
+_MISSING_QUANTILE: Final = np.float32(np.nan)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What the fit learned, ready to be applied."""
+
+    transforms: dict[str, FastTransform]
+    """Per integer column."""
+    lookups: dict[str, Lookup]
+    """Per categorical column."""
+
+    def numeric(self, frame: pl.DataFrame) -> list[npt.NDArray[np.float32]]:
+        """Quantiles of I1..I13, float32 [n] each, NaN for missing."""
+        return [self._quantiles(c, frame[c]) for c in INTEGER_COLUMNS]
+
+    def categorical(self, frame: pl.DataFrame) -> list[npt.NDArray[np.int32]]:
+        """Ids of C1..C26, int32 [n] each."""
+        return [self._ids(c, frame[c]) for c in CATEGORICAL_COLUMNS]
+
+    def _quantiles(self, column: str, series: pl.Series) -> npt.NDArray[np.float32]:
+        quantiles = self.transforms[column](series.fill_null(0).to_numpy())
+        if series.null_count():
+            quantiles[series.is_null().to_numpy()] = _MISSING_QUANTILE
+        return quantiles
+
+    def _ids(self, column: str, series: pl.Series) -> npt.NDArray[np.int32]:
+        ids = self.lookups[column].ids(series.fill_null(0).to_numpy())
+        if series.null_count():
+            ids[series.is_null().to_numpy()] = MISSING_ID
+        return ids

@@ -1,0 +1,56 @@
+"""Disk needed by a preparation: estimated from a sample of the inputs, refused early."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import OutputError
+from criteo_stream.base.schema import BLOCK_ROWS
+from criteo_stream.prepare.inputs import RawInput, sample_sizes
+
+# Bytes a row at Kaggle's cardinalities, rounded up; measured in benchmarks/README.md.
+_SCRATCH_BYTES: Final = 100
+_SHARD_BYTES: Final = 100
+_VOCABULARY_BYTES: Final = 25
+_SPARE: Final = 64_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a preparation will probably need."""
+
+    rows: int
+    bytes: int
+    """Scratch, vocabularies and shards at their common peak."""
+
+
+def estimate(inputs: Sequence[RawInput], units_in_flight: int) -> Estimate:
+    """Estimate rows and disk from the inputs' sizes and the first lines of each.
+
+    A unit's scratch goes when its shards are there, so both exist only for the units in flight.
+    """
+    rows = 0
+    for source in inputs:
+        expansion, bytes_per_line = sample_sizes(source)
+        rows += round(source.path.stat().st_size * expansion / bytes_per_line)
+    size = rows * (max(_SCRATCH_BYTES, _SHARD_BYTES) + _VOCABULARY_BYTES)
+    size += min(rows, units_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
+    return Estimate(rows=rows, bytes=size + _SPARE)
+
+
+def refuse_too_large(out: Path, needed: Estimate) -> None:
+    """Compare with the disk's free space; what the output folder holds already counts as free.
+
+    Raises:
+        OutputError: it cannot fit.
+    """
+    free = shutil.disk_usage(out).free
+    present = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    if needed.bytes > free + present:
+        raise OutputError(
+            f"about {needed.rows:,} rows need {format_size(needed.bytes)} of disk, "
+            f"{out} has {format_size(free + present)}: free some space or choose another --out"
+        )

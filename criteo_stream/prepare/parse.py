@@ -1,0 +1,254 @@
+"""Raw lines to columns, exactly: every line is either valid or located and explained.
+
+A parser alone proves nothing here: short lines become nulls that look like missing values, and
+``+abcdef1`` passes for hex. So a chunk is parsed in one go by Polars and then compared with what
+valid lines would have given; only where something differs are its lines looked at one by one.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from criteo_stream.base.errors import InputError
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.prepare.inputs import Chunk, Layout, Position
+
+_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
+_INTEGER: Final = re.compile(rb"-?[0-9]+")
+_HEX: Final = re.compile(rb"[0-9a-fA-F]{8}")
+_EXCERPT_BYTES: Final = 200
+
+KEPT_REJECTS: Final = 100
+"""Malformed lines that are kept per chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """A malformed line."""
+
+    file: str
+    line: int
+    """Counted from 1, a header included."""
+    reason: str
+    text: str
+    """Its beginning; bytes that are not UTF-8 are escaped."""
+
+
+def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
+    """The error that ends a run with more malformed lines than allowed."""
+    return InputError(
+        f"{first.file}, line {first.line:,}: {first.reason} ({rejected:,} malformed lines so far, "
+        f"--max-bad-rows is {allowed}): mend the line, or allow more and run the same again"
+    )
+
+
+@dataclass(frozen=True)
+class ParsedChunk:
+    """The valid rows of a chunk and what became of the others."""
+
+    frame: pl.DataFrame
+    """``label`` uint8 (if the layout has one), I1..I13 int32, C1..C26 uint32; null is missing."""
+    line_numbers: npt.NDArray[np.int64]
+    """Per row of the frame, counted from 1, a header left out."""
+    rejected: int
+    """Malformed lines."""
+    rejects: list[Reject]
+    """The first `KEPT_REJECTS` of them."""
+    end: Position
+    """Of the chunk in its input."""
+
+
+class _NotCleanError(Exception):
+    """The chunk holds something that a valid one would not."""
+
+
+def parse_chunk(chunk: Chunk, layout: Layout, *, pad_short_lines: bool = False) -> ParsedChunk:
+    """Parse and validate whole lines; malformed ones are explained, never dropped silently.
+
+    ``pad_short_lines`` accepts lines that are short only by trailing separators.
+    """
+    text = chunk.text
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    try:
+        frame = _parse_clean(text, chunk.lines, layout)
+    except _NotCleanError:
+        return _parse_line_by_line(chunk, text, layout, pad_short_lines)
+    lines = np.arange(chunk.start.lines, chunk.end.lines, dtype=np.int64) + 1
+    return ParsedChunk(frame, lines, 0, [], chunk.end)
+
+
+def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
+    """Parse lines that are all valid.
+
+    Raises:
+        _NotCleanError: at least one line is not, or is one that Polars cannot parse.
+    """
+    _check_bytes(text, lines, layout)
+    plan = _plan(layout)
+    try:
+        raw = pl.read_csv(
+            text,
+            separator=layout.separator.decode(),
+            has_header=False,
+            schema=plan.schema,
+            quote_char=None,
+        )
+    except pl.exceptions.PolarsError as error:  # 41 fields, a number that is none or too large
+        raise _NotCleanError from error
+    if raw.height != lines:
+        raise _NotCleanError
+    fits, nulls = raw.select(plan.fits, plan.nulls).row(0)
+    frame = raw.select(plan.columns)
+    if not fits or nulls != frame.select(plan.nulls).item():
+        raise _NotCleanError
+    return frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What Polars is asked to do with each chunk; made once, for it costs milliseconds."""
+
+    schema: dict[str, type[pl.DataType]]
+    fits: pl.Expr
+    """Whether all hex fields have their length, and all labels are labels."""
+    nulls: pl.Expr
+    """Nulls in the categorical columns: more than there were tell of a field that is not hex."""
+    columns: list[pl.Expr]
+
+
+@cache
+def _plan(layout: Layout) -> _Plan:
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(INTEGER_COLUMNS, pl.Int32)
+    schema |= dict.fromkeys(CATEGORICAL_COLUMNS, pl.String)
+    fits = pl.all_horizontal((pl.col(c).str.len_bytes() == 8).all() for c in CATEGORICAL_COLUMNS)
+    columns = [pl.col(c) for c in INTEGER_COLUMNS]
+    columns += [
+        pl.col(c).str.to_integer(base=16, dtype=pl.UInt32, strict=False)
+        for c in CATEGORICAL_COLUMNS
+    ]
+    if layout.labelled:
+        schema = {LABEL: pl.String} | schema
+        label = pl.col(LABEL)
+        fits &= label.is_in(["0", "1"]).all() & (label.null_count() == 0)
+        columns.insert(0, (label == "1").cast(pl.UInt8))
+    nulls = pl.sum_horizontal(pl.col(c).null_count() for c in CATEGORICAL_COLUMNS)
+    return _Plan(schema=schema, fits=fits, nulls=nulls.alias("nulls"), columns=columns)
+
+
+def _check_bytes(text: bytes, lines: int, layout: Layout) -> None:
+    """What the parser would let through: other scripts, signs and spaces, lines cut short."""
+    if not text.isascii() or any(byte in text for byte in _LET_THROUGH):
+        raise _NotCleanError
+    separators = np.frombuffer(text, np.uint8) == layout.separator[0]
+    if np.count_nonzero(separators) != lines * layout.separators:
+        raise _NotCleanError
+
+
+_LET_THROUGH: Final = (b"+", b" ", b"\r")
+
+
+def _parse_line_by_line(
+    chunk: Chunk, text: bytes, layout: Layout, pad_short_lines: bool
+) -> ParsedChunk:
+    good: list[bytes] = []
+    numbers: list[int] = []
+    rejects: list[Reject] = []
+    rejected = 0
+    usual = _usual_line(layout)
+    for number, line in enumerate(text.split(b"\n")[:-1], start=chunk.start.lines + 1):
+        if usual.fullmatch(line):
+            good.append(line)
+            numbers.append(number)
+            continue
+        padded = line + layout.separator * (layout.separators - line.count(layout.separator))
+        reason = explain(padded if pad_short_lines and line else line, layout)
+        if reason is None:
+            good.append(_normalised(padded, layout))
+            numbers.append(number)
+            continue
+        rejected += 1
+        if rejected > KEPT_REJECTS:
+            continue
+        if line and len(padded) > len(line) and explain(padded, layout) is None:
+            fields = line.count(layout.separator) + 1
+            reason = (
+                f"{fields} fields instead of {layout.separators + 1}: the line lost its trailing "
+                f"{layout.separator_name} (an editor or a strip() removes them); "
+                "--short-lines pad restores them"
+            )
+        excerpt = line[:_EXCERPT_BYTES].decode(errors="backslashreplace")
+        rejects.append(
+            Reject(
+                file=str(chunk.source.path),
+                line=number + chunk.header_lines,
+                reason=reason,
+                text=excerpt,
+            )
+        )
+    frame = _parse_good(good, layout)
+    return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
+
+
+@cache
+def _usual_line(layout: Layout) -> re.Pattern[bytes]:
+    """Lines that are valid beyond doubt: their integers are too short to overflow."""
+    fields = [rb"(?:-?[0-9]{1,9})?"] * 13 + [rb"(?:[0-9a-fA-F]{8})?"] * 26
+    return re.compile(layout.separator.join([rb"[01]"] * layout.labelled + fields))
+
+
+def _normalised(line: bytes, layout: Layout) -> bytes:
+    """A valid line with its integers written as Polars reads them: no more than ten digits."""
+    fields = line.split(layout.separator)
+    for i in range(layout.labelled, layout.labelled + len(INTEGER_COLUMNS)):
+        fields[i] = b"%d" % int(fields[i]) if fields[i] else b""
+    return layout.separator.join(fields)
+
+
+def _parse_good(lines: list[bytes], layout: Layout) -> pl.DataFrame:
+    # A line in front, removed after: Polars refuses a text without lines.
+    first = b"0" * layout.labelled + layout.separator * layout.separators
+    text = b"".join(line + b"\n" for line in (first, *lines))
+    return _parse_clean(text, len(lines) + 1, layout)[1:]
+
+
+def explain(line: bytes, layout: Layout) -> str | None:
+    """Why a line is malformed, or None for a valid one. ``line`` has no line end."""
+    if not line:
+        return "the line is blank"
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start + 1} is not valid UTF-8"
+    fields = line.split(layout.separator)
+    if len(fields) != layout.separators + 1:
+        return f"{len(fields)} fields instead of {layout.separators + 1}"
+    columns: tuple[str, ...] = FEATURE_COLUMNS
+    if layout.labelled:
+        if fields[0] not in (b"0", b"1"):
+            return f"label is {_quoted(fields[0])}, expected 0 or 1"
+        fields = fields[1:]
+    for column, value in zip(columns, fields, strict=True):
+        if value and (reason := _explain_value(column, value)):
+            return reason
+    return None
+
+
+def _explain_value(column: str, value: bytes) -> str | None:
+    if column in CATEGORICAL_COLUMNS:
+        if not _HEX.fullmatch(value):
+            return f"{column} is {_quoted(value)}, expected 8 hex digits"
+    elif not _INTEGER.fullmatch(value):
+        return f"{column} is {_quoted(value)}, expected an integer"
+    elif len(value.lstrip(b"-0")) > 10 or not _INT32_MIN <= int(value) <= _INT32_MAX:
+        return f"{column} is {_quoted(value)}, outside the 32-bit integers"
+    return None
+
+
+def _quoted(value: bytes) -> str:
+    return repr(value[:40].decode(errors="backslashreplace")) + ("…" if len(value) > 40 else "")

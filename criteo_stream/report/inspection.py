@@ -1,0 +1,224 @@
+"""What a raw file, a data set or a run holds, as figures and as text."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import CriteoStreamError, InputError
+from criteo_stream.base.schema import SPLITS
+from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
+from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
+
+
+def inspect(path: Path, *, verify: bool = False) -> tuple[dict[str, Any], str]:
+    """Look at a path of any of the three kinds.
+
+    Args:
+        path: a raw file, a data set's folder or a run's folder.
+        verify: check every checksum.
+
+    Returns:
+        The figures, and a text for a person.
+
+    Raises:
+        CriteoStreamError: the path is none of them, or a file in it is damaged: names it.
+    """
+    if not path.exists():
+        raise InputError(f"no such file or folder: {path}")
+    if path.is_file():
+        return _inspect_raw(path)
+    if (path / CONFIG_NAME).exists():
+        return _inspect_run(path, verify=verify)
+    if (path / MANIFEST_NAME).exists() or not any(path.iterdir()) or (path / ".work").exists():
+        return _inspect_data(path, verify=verify)
+    raise CriteoStreamError(
+        f"{path} is neither a data set (no {MANIFEST_NAME}) nor a run (no {CONFIG_NAME}); "
+        "for raw logs name one file"
+    )
+
+
+def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
+    from criteo_stream.prepare.disk_space import estimate
+    from criteo_stream.prepare.inputs import RawInput, detect_layout, header_of, sample_lines
+    from criteo_stream.prepare.parse import explain
+
+    source = RawInput(path)
+    layout = detect_layout(source)
+    sample = sample_lines(source)
+    first = 2 if header_of(source) else 1
+    reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, first)]
+    bad = [{"line": i, "reason": reason} for i, reason in reasons if reason]
+    figures: dict[str, Any] = {
+        "kind": "raw",
+        "layout": layout.name,
+        "labelled": layout.labelled,
+        "bytes": path.stat().st_size,
+        "rows_estimated": estimate([source], 1).rows,
+        "sample": {"lines": len(sample), "malformed": bad},
+    }
+    lines = [line.decode(errors="backslashreplace") for line in sample[:5]]
+    fields = [line.split(layout.separator.decode()) for line in lines]
+    text = [
+        f"{path}: raw log, layout {layout.name}, "
+        f"{'with' if layout.labelled else 'without'} labels, "
+        f"{format_size(figures['bytes'])}, about {figures['rows_estimated']:,} rows",
+        f"first {len(sample)} lines: {len(bad)} malformed"
+        + "".join(f"\n  line {b['line']}: {b['reason']}" for b in bad[:5]),
+        *("  " + " ".join(value or "·" for value in line) for line in fields),
+    ]
+    return figures, "\n".join(text)
+
+
+def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
+    manifest = Manifest.read(path)
+    if verify:
+        for entry in manifest.files():
+            verify_file(path, entry)
+    train = max(1, manifest.rows["train"])
+    splits = {
+        split: {
+            "rows": sum(s.rows for s in manifest.shards[split]),
+            "positives": sum(s.positives for s in manifest.shards[split]),
+            "shards": len(manifest.shards[split]),
+            "bytes": sum(s.bytes for s in manifest.shards[split]),
+        }
+        for split in SPLITS
+    }
+    columns: list[dict[str, Any]] = [
+        {"column": c.column, "missing": c.missing / train, "distinct": c.distinct,
+         "minimum": c.minimum, "maximum": c.maximum, "mean": c.mean, "rank_error": c.rank_error}
+        for c in manifest.numeric
+    ]  # fmt: skip
+    columns += [
+        {"column": c.column, "missing": c.missing / train, "distinct": c.distinct,
+         "ids": c.ids, "oov": c.oov / train}
+        for c in manifest.categorical
+    ]  # fmt: skip
+    figures = {
+        "kind": "data",
+        "fingerprint": manifest.fingerprint,
+        "layout": manifest.layout,
+        "rows": manifest.rows,
+        "splits": splits,
+        "columns": columns,
+        "verified": len(manifest.files()) if verify else 0,
+    }
+    text = [
+        f"{path}: data set {manifest.fingerprint}, layout {manifest.layout}, "
+        f"{manifest.rows['read']:,} lines read, {manifest.rows['rejected']:,} rejected",
+        "",
+        *_table(
+            ("split", "rows", "click rate", "shards", "size", "bytes/row"),
+            [
+                (s, f"{f['rows']:,}", _share(f["positives"], f["rows"]), str(f["shards"]),
+                 format_size(f["bytes"]), f"{f['bytes'] / max(1, f['rows']):.1f}")
+                for s, f in splits.items()
+            ],
+        ),
+        "",
+        *_table(
+            ("column", "missing", "distinct", "minimum", "mean", "maximum"),
+            [
+                (c.column, f"{c.missing / train:.2%}", f"{c.distinct:,}", _number(c.minimum),
+                 _number(c.mean), _number(c.maximum))
+                for c in manifest.numeric
+            ],
+        ),
+        "",
+        *_table(
+            ("column", "missing", "distinct", "known ids", "OOV"),
+            [
+                (c.column, f"{c.missing / train:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
+                 f"{c.oov / train:.2%}")
+                for c in manifest.categorical
+            ],
+        ),
+    ]  # fmt: skip
+    if verify:
+        text += ["", f"all {len(manifest.files())} checksums are right"]
+    return figures, "\n".join(text)
+
+
+def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
+    from criteo_stream.metrics.evaluation import figures_text
+    from criteo_stream.predict.restore import MODEL_PREFIX
+    from criteo_stream.runs.checkpoint import CheckpointFolder, describe_checkpoint, read_checkpoint
+
+    folder = RunFolder(path)
+    record = folder.read()
+    steps = CheckpointFolder(folder.checkpoints).steps()
+    if verify:
+        for step in steps:
+            read_checkpoint(step)
+    state, tensors = describe_checkpoint(steps[-1]) if steps else ({}, {})
+    history = folder.history.read()
+    parameters: list[dict[str, Any]] = [
+        {
+            "layer": name.removeprefix(MODEL_PREFIX),
+            "shape": list(tensor.shape),
+            "parameters": math.prod(tensor.shape),
+            "bytes": tensor.bytes,
+        }
+        for name, tensor in tensors.items()
+        if name.startswith(MODEL_PREFIX)
+    ]
+    best = state["best"]["best"] if state else None
+    figures: dict[str, Any] = {
+        "kind": "run",
+        "model": record.config.model,
+        "data": record.data,
+        "fingerprint": record.fingerprint,
+        "step": state.get("step", 0),
+        "total_steps": state.get("total_steps"),
+        "best": best,
+        "parameters": parameters,
+        "checkpoints": [step.name for step in steps],
+        "evaluations": len(history),
+    }
+    text = [
+        f"{path}: {record.config.model} on {record.data}, step {figures['step']:,} of "
+        f"{figures['total_steps'] or 0:,}, {len(history)} evaluations",
+    ]
+    if best:
+        text.append(f"best at step {best['step']:,}: {figures_text(best)}")
+    total = sum(p["parameters"] for p in parameters)
+    text += [
+        "",
+        *_table(
+            ("layer", "shape", "parameters", "size"),
+            [
+                (p["layer"], "×".join(map(str, p["shape"])) or "scalar", f"{p['parameters']:,}",
+                 format_size(p["bytes"]))
+                for p in parameters
+            ]
+            + [("total", "", f"{total:,}", format_size(sum(p["bytes"] for p in parameters)))],
+        ),
+    ]  # fmt: skip
+    if verify:
+        text += ["", f"all {len(steps)} checkpoints are sound"]
+    return figures, "\n".join(text)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.4f}" if whole else "–"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column to the left and the others to the right."""
+    cells = [head, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]

@@ -1,0 +1,1 @@
+"""``RUN/``: its configuration, history and checkpoints."""

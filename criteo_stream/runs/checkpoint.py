@@ -1,0 +1,240 @@
+"""Checkpoints: written aside, synced, renamed; checksummed; loaded without running any code.
+
+``checkpoints/step-00001234/`` holds ``tensors.safetensors`` (weights, moments, random state) and
+``state.json`` (plain values, and the checksum of the tensors). ``last`` and ``best`` are links to
+whole ones: a crash at any moment leaves the one before.
+"""
+
+import json
+import re
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from criteo_stream.base.errors import RunError
+from criteo_stream.base.storage import file_crc32, full_disk_explained, sync_folder, write_json
+from criteo_stream.runs.tensorfile import Described, describe_tensors, write_tensors
+
+CHECKPOINT_VERSION: Final = 1
+_TENSORS: Final = "tensors.safetensors"
+_STATE: Final = "state.json"
+_NAME: Final = re.compile(r"step-\d{10}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    """Plain values, as JSON holds them."""
+
+
+class _DamagedError(RunError):
+    """A checkpoint that an earlier one can stand in for."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one run; one process writes, any reads.
+
+    Args:
+        folder: ``RUN/checkpoints``.
+        keep: how many of the latest are kept, beside the best.
+        warn: told when a damaged checkpoint is passed over.
+    """
+
+    def __init__(
+        self, folder: Path, *, keep: int = 2, warn: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.folder = folder
+        self._keep = keep
+        self._warn = warn
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.folder / f"step-{step:010d}"
+
+    def save(self, step: int, checkpoint: Checkpoint, *, best: bool) -> Path:
+        """Write a checkpoint and point ``last`` (and ``best``) at it; drop old ones.
+
+        Raises:
+            OutputError: the disk is full; the previous checkpoint is whole.
+        """
+        final = self.path(step)
+        partial = self.folder / f".{final.name}.partial"
+        with full_disk_explained(final):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                _write(partial, checkpoint)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            self._remove(final)  # the same step, saved by an earlier call
+            partial.rename(final)
+            sync_folder(self.folder)
+            self._point("last", final)
+            if best:
+                self._point("best", final)
+        self._drop_old()
+        return final
+
+    def rewind(self, step: int, best_step: int | None) -> None:
+        """Make the folder what it was when the checkpoint of a step had just been saved.
+
+        A crash can come between any two actions of `save`: it leaves unfinished folders, or links
+        that still name the checkpoint before. Newer checkpoints are damaged ones that were passed
+        over. Without ``best_step`` there is no best one yet.
+        """
+        for path in self.folder.iterdir():
+            if path.name.startswith(".") and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+        for path in self.steps():
+            if path > self.path(step):
+                self._remove(path)
+        self._point("last", self.path(step))
+        if best_step is None:
+            (self.folder / "best").unlink(missing_ok=True)
+        else:
+            self._point("best", self.path(best_step))
+        self._drop_old()
+
+    def _point(self, name: str, target: Path) -> None:
+        aside = self.folder / f".{name}.partial"
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(target.name)
+        aside.replace(self.folder / name)
+        sync_folder(self.folder)
+
+    def _drop_old(self) -> None:
+        kept = {path.name for path in self.steps()[-self._keep :]}
+        links = (self.folder / name for name in ("best", "last"))
+        kept |= {link.readlink().name for link in links if link.is_symlink()}
+        for path in self.steps():
+            if path.name not in kept:
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Delete a checkpoint so that a crash half-way leaves nothing that looks like one."""
+        if path.exists():
+            aside = self.folder / f".{path.name}.dropped"
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            shutil.rmtree(aside)
+
+    def steps(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            path
+            for path in self.folder.iterdir()
+            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        )
+
+    def load_latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is sound; None when there was never one.
+
+        Raises:
+            RunError: there are some, and all are damaged, or one is of another version.
+        """
+        paths = self.steps()
+        for path in reversed(paths):
+            try:
+                return read_checkpoint(path)
+            except _DamagedError as error:
+                last_error = error
+                if path != paths[0]:
+                    self._warn(f"{error}; falling back to the checkpoint before it")
+        if paths:
+            raise RunError(
+                f"every checkpoint in {self.folder} is damaged ({last_error}): start a new run"
+            )
+        return None
+
+    def load_best(self) -> Checkpoint:
+        """The checkpoint with the best figure on the valid split.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        link = self.folder / "best"
+        if not link.is_symlink():
+            raise RunError(f"{self.folder} has no best checkpoint yet: train first")
+        target = str(link.readlink())
+        if not _NAME.fullmatch(target):
+            raise RunError(f"{link} points outside the run ({target}): do not trust this run")
+        return read_checkpoint(self.folder / target)
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    state = {
+        "version": CHECKPOINT_VERSION,
+        "tensors_crc32": write_tensors(folder / _TENSORS, checkpoint.tensors),
+        "state": checkpoint.state,
+    }
+    write_json(folder / _STATE, {**state, "state_crc32": _state_crc32(state)})
+    sync_folder(folder)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint; its tensors are mapped from the file.
+
+    Raises:
+        RunError: a file is missing or damaged, or it is of another version.
+    """
+    raw = _read_state(path)
+    try:
+        if file_crc32(path / _TENSORS) != raw["tensors_crc32"]:
+            raise _DamagedError(f"{path / _TENSORS} is damaged: its checksum differs")
+        return Checkpoint(load_file(path / _TENSORS), raw["state"])
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+    except (ValueError, SafetensorError) as error:
+        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+
+
+def describe_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Described]]:
+    """The state, and what the tensors are, without reading them.
+
+    Raises:
+        RunError: a file is missing or damaged, or it is of another version.
+    """
+    state = _read_state(path)["state"]
+    try:
+        return state, describe_tensors(path / _TENSORS)
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+    except SafetensorError as error:
+        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    file = path / _STATE
+    try:
+        raw: dict[str, Any] = json.loads(file.read_bytes())
+        version, found = raw["version"], raw.pop("state_crc32")
+    except FileNotFoundError:
+        raise _DamagedError(f"{path} is incomplete: {_STATE} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _DamagedError(f"{file} is damaged ({error})") from None
+    if found != _state_crc32(raw):
+        raise _DamagedError(f"{file} is damaged: its checksum differs")
+    if version != CHECKPOINT_VERSION:
+        raise RunError(
+            f"{path} has checkpoint version {version}, this package reads "
+            f"{CHECKPOINT_VERSION}: continue with the package version that wrote it"
+        )
+    return raw
+
+
+def _state_crc32(state: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(state, sort_keys=True).encode()):08x}"

@@ -1,0 +1,139 @@
+"""The folder of a training run: its configuration, history and checkpoints."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from criteo_stream import __version__
+from criteo_stream.base.errors import RunError, UsageError
+from criteo_stream.base.storage import full_disk_explained, locked_folder, write_bytes
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.runs.config import ResolvedConfig, read_toml, write_toml
+from criteo_stream.runs.history import History
+
+CONFIG_NAME = "config.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What ``config.toml`` says."""
+
+    config: ResolvedConfig
+    data: str
+    """Path of the data set."""
+    fingerprint: str
+    """Of the data set's content."""
+    fit_fingerprint: str
+    """Of its vocabularies and quantiles."""
+    package_version: str
+    from_run: str | None
+    """Path of the run that its first weights are from."""
+
+
+class RunFolder:
+    """``RUN/``: names of what is in it, and what it was begun with."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.plots = self.path / "plots"
+        self.tensorboard = self.path / "tensorboard"
+        self.history = History(self.path / "history.jsonl")
+        self._config = self.path / CONFIG_NAME
+
+    def read(self) -> RunRecord:
+        """What the run was begun with.
+
+        Raises:
+            RunError: the folder is not a run, or its configuration is damaged.
+        """
+        if not self._config.exists():
+            raise RunError(f"{self.path} is not a run (no {CONFIG_NAME}): check the path")
+        try:
+            raw = read_toml(self._config)
+            return RunRecord(
+                config=ResolvedConfig.from_dict(raw["train"], str(self._config)),
+                data=raw["data"]["path"],
+                fingerprint=raw["data"]["fingerprint"],
+                fit_fingerprint=raw["data"]["fit_fingerprint"],
+                package_version=raw["package"]["version"],
+                from_run=raw.get("start", {}).get("from"),
+            )
+        except (UsageError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{self._config} is damaged or edited ({error}): restore it, or start a new run"
+            ) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            RunError: another process trains in it, or the folder holds something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} exists and is not a folder: choose another --run")
+        with full_disk_explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        foreign = [p for p in self.path.iterdir() if not p.name.startswith(".")]
+        if foreign and not self._config.exists():
+            raise RunError(
+                f"{self.path} is not empty and is not a run (found {foreign[0].name}): "
+                "choose another --run"
+            )
+        busy = RunError(
+            f"another process trains in {self.path}: wait for it, or choose another --run"
+        )
+        with locked_folder(self.path, busy):
+            yield
+
+    def begin(
+        self, config: ResolvedConfig, data: Path, manifest: Manifest, from_run: Path | None = None
+    ) -> bool:
+        """Begin the run, or continue the same one; True when it was begun before.
+
+        Raises:
+            RunError: it was begun with another data set or other options: names what differs.
+        """
+        if self._config.exists():
+            self._refuse_other(self.read(), config, manifest, from_run)
+            return True
+        tables: dict[str, dict[str, Any]] = {
+            "package": {"version": __version__},
+            "data": {
+                "path": str(data.resolve()),
+                "fingerprint": manifest.fingerprint,
+                "fit_fingerprint": manifest.fit_fingerprint,
+            },
+            "train": config.to_dict(),
+        }
+        if from_run is not None:
+            tables["start"] = {"from": str(from_run.resolve())}
+        write_bytes(self._config, write_toml(tables).encode())
+        return False
+
+    def _refuse_other(
+        self, record: RunRecord, config: ResolvedConfig, manifest: Manifest, from_run: Path | None
+    ) -> None:
+        if record.fingerprint != manifest.fingerprint:
+            raise RunError(
+                f"{self.path} is a run on another data set (fingerprint {record.fingerprint}, "
+                f"now {manifest.fingerprint}): choose another --run"
+            )
+        begun: dict[str, Any] = record.config.to_dict() | {"from": record.from_run}
+        wanted: dict[str, Any] = config.to_dict() | {"from": from_run and str(from_run.resolve())}
+        for name in wanted:
+            if begun[name] != wanted[name]:
+                raise RunError(_differs(self.path, name, begun[name], wanted[name]))
+
+
+def _differs(path: Path, name: str, begun: Any, wanted: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    advice = "give the same again to continue it, or choose another --run"
+    if name == "epochs" and wanted > begun:
+        # The learning rate has fallen to zero over the planned steps: more of them is a new plan.
+        advice = f"to go on from its weights, start a new run with --from {path}"
+    was = f"with {flag} {begun}" if begun is not None else f"without {flag}"
+    return f"{path} was begun {was}, now it is {wanted}: {advice}"

@@ -1,0 +1,1 @@
+"""The path through an embedding table: look-ups, coalesced gradients, update, exchange."""

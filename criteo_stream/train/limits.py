@@ -1,0 +1,82 @@
+"""Whether a run fits: memory and disk that its tables take, known before the first is allocated."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import OutputError, RunError
+from criteo_stream.base.memory import available_bytes
+from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.models import build_model
+from criteo_stream.runs.config import ResolvedConfig
+
+_COPIES = 3
+"""Of every parameter: itself and Adam's two moments."""
+
+
+def refuse_what_does_not_fit(
+    config: ResolvedConfig,
+    manifest: Manifest,
+    ranks: Ranks,
+    checkpoints: Path,
+    *,
+    keep: int,
+    resuming: bool,
+) -> None:
+    """Compare what a run needs with what there is.
+
+    Args:
+        config: the options that decide the model's size.
+        manifest: the data set's, which has the sizes of the vocabularies.
+        ranks: those on one machine share its memory.
+        checkpoints: folder of the checkpoints; those in it may be dropped for new ones.
+        keep: latest checkpoints kept; beside them come the best and the one being written.
+        resuming: the run has its checkpoints already.
+
+    Raises:
+        RunError: the memory does not suffice.
+        OutputError: the disk does not.
+    """
+    with torch.device("meta"):  # shapes without memory
+        model = build_model(config, manifest)
+    size = _parameter_bytes(model)
+    needed = _COPIES * size + sum(b.numel() * b.element_size() for b in model.buffers())
+    free = _free_memory(ranks)
+    if free is not None and needed > free:
+        raise RunError(
+            f"the tables take {format_size(size)} and with Adam's moments {format_size(needed)} a "
+            f"rank, {format_size(free)} of memory are available: prepare the data set with a "
+            "larger --min-count or a --max-vocabulary, or train with a smaller --embedding-dim"
+        )
+    if ranks.is_writer and not resuming:
+        _refuse_full_disk(checkpoints, (keep + 2) * _COPIES * size, keep)
+
+
+def _parameter_bytes(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _free_memory(ranks: Ranks) -> int | None:
+    """Bytes for this rank, where its tables will be."""
+    if ranks.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(ranks.device)[0])
+    free = available_bytes()
+    return None if free is None else free // ranks.local_world_size
+
+
+def _refuse_full_disk(checkpoints: Path, needed: int, keep: int) -> None:
+    free = _free_disk(checkpoints.parent)
+    if needed > free:
+        raise OutputError(
+            f"checkpoints in {checkpoints} can take {format_size(needed)} (--keep {keep}, the "
+            f"best, and the one being written), {format_size(free)} of disk are free: free some, "
+            "choose another --run, or train with a smaller --keep or --embedding-dim"
+        )
+
+
+def _free_disk(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

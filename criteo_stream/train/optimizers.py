@@ -1,0 +1,88 @@
+"""What steps a model: row-wise Adam for its tables, Adam for the few dense parameters."""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
+
+OPTIMIZER_PREFIX: Final = "optimizer."
+"""Of the moments in a checkpoint."""
+
+
+class Optimizers:
+    """What steps a model: `RowwiseSparseAdam` for its tables, Adam for the rest.
+
+    Args:
+        model: its tables are the ``nn.Embedding(sparse=True)`` modules; a table may say with an
+            attribute ``linear_columns`` how many of its leading columns are linear weights.
+        l2_linear: L2 coefficient of the linear weights of looked-up rows.
+        l2_embedding: L2 coefficient of the vectors of looked-up rows.
+        epsilon: Adam's ε on the tables. A gradient that is small against it, such as that of
+            an id seen a few times in a large batch, moves its row little.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        l2_linear: float = 0.0,
+        l2_embedding: float = 0.0,
+        epsilon: float = 1e-8,
+    ) -> None:
+        tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        self._names = {id(p): name for name, p in model.named_parameters()}
+        weights = {id(table.weight) for table in tables}
+        dense = [p for p in model.parameters() if id(p) not in weights]
+        self._optimizers: list[torch.optim.Optimizer] = []
+        for table in tables:
+            l2 = torch.full((table.embedding_dim,), l2_embedding, device=table.weight.device)
+            l2[: getattr(table, "linear_columns", 0)] = l2_linear
+            self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
+        if dense:
+            self._optimizers.append(torch.optim.Adam(dense))
+
+    def step(self, learning_rate: float) -> None:
+        """Update all parameters from their gradients."""
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Moments and step counts by parameter, for a checkpoint."""
+        return {
+            f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}.{key}": torch.as_tensor(value)
+            for optimizer in self._optimizers
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Undo `state_tensors`, by copying; other names are passed over."""
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    self._load_parameter(optimizer, parameter, tensors)
+
+    def _load_parameter(
+        self, optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: dict[str, Tensor]
+    ) -> None:
+        prefix = f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}."
+        for name, tensor in tensors.items():
+            key = name.removeprefix(prefix)
+            if key == name or "." in key:
+                continue
+            value: int | Tensor
+            if isinstance(optimizer, RowwiseSparseAdam):
+                value = int(tensor) if key == "step" else table_moment(parameter).copy_(tensor)
+            else:  # Adam keeps its step on the CPU
+                device = tensor.device if key == "step" else parameter.device
+                value = tensor.to(device, copy=True)
+            optimizer.state[parameter][key] = value

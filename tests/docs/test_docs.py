@@ -1,0 +1,83 @@
+"""Every command and every program that the documents show is run, in their order.
+
+Blocks marked ``sh`` and ``python`` run in a folder with small raw logs of the names that the
+documents use, but for a program that begins with a file's name, which is put there; other blocks
+are not commands.
+"""
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import REPOSITORY
+from tests.support.raw_lines import raw_lines, reczoo_lines, write_raw
+
+DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted(REPOSITORY.glob("docs/*.md")))]
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def blocks(document: str) -> list[tuple[str, str]]:
+    """Language and text of each block that is run."""
+    text = (REPOSITORY / document).read_text()
+    return [(match[1], match[2]) for match in BLOCK.finditer(text)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Raw logs of all layouts."""
+    lines = raw_lines(6000, seed=4)
+    write_raw(tmp_path / "train.txt", lines)
+    write_raw(tmp_path / "test.txt", [line.split(b"\t", 1)[1] for line in lines[:500]])
+    for day in range(3):
+        text = b"".join(line + b"\n" for line in lines[2000 * day : 2000 * (day + 1)])
+        (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(text, 1))
+    for name, part in (
+        ("train", lines[:4000]),
+        ("valid", lines[4000:5000]),
+        ("test", lines[5000:]),
+    ):
+        write_raw(tmp_path / f"{name}.csv", reczoo_lines(part))
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d)])
+def test_what_the_documents_show_works(document: str, folder: Path) -> None:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}",
+    }
+    for language, text in blocks(document):
+        if name := re.match(r"# (\w+\.py)\n", text):
+            (folder / name[1]).write_text(text)
+            continue
+        shell = ["bash", "-euo", "pipefail", "-c"]
+        command = [*shell, text] if language == "sh" else [sys.executable, "-c", text]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert not done.returncode, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "benchmarks/README.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    path = REPOSITORY / document
+    for target in LINK.findall(path.read_text()):
+        assert (path.parent / target).exists(), f"{document} links to {target}"
+
+
+def test_the_readme_names_every_folder() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    for path in (REPOSITORY / "criteo_stream").glob("*/__init__.py"):
+        assert f"| `{path.parent.name}/` |" in readme, path
+
+
+def test_the_targets_that_the_readme_names_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for name in re.findall(r"`make ([a-z]+)", (REPOSITORY / "README.md").read_text()):
+        assert name in targets, name

@@ -1,0 +1,59 @@
+"""What the options become that are left open."""
+
+import pytest
+
+from criteo_stream.prepare.options import PrepareOptions
+from criteo_stream.runs.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch_size", "learning_rate", "l2_embedding"),
+    [
+        (100, 3, 512, 0.01, 3.0),
+        (76_800, 3, 512, 0.01, 0.0039),
+        (1_600_000, 2, 4096, 0.0141, 0.00019),
+        (2_999_999, 2, 8192, 0.02, 0.0001),
+        (3_000_000, 1, 8192, 0.02, 0.0001),
+        (4_195_197_692, 1, 8192, 0.02, 7.2e-08),
+    ],
+)
+def test_open_options_go_by_the_training_rows(
+    rows: int, epochs: int, batch_size: int, learning_rate: float, l2_embedding: float
+) -> None:
+    resolved = TrainConfig().resolved(rows)
+    assert resolved.epochs == epochs
+    assert resolved.batch_size == batch_size
+    assert resolved.learning_rate == learning_rate
+    assert resolved.l2_embedding == l2_embedding
+
+
+def test_bins_go_by_the_training_rows() -> None:
+    assert [TrainConfig().resolved(rows).bins for rows in (199_999, 200_000)] == [16, 32]
+    assert TrainConfig(bins=7).resolved(10).bins == 7
+
+
+def test_an_ffm_starts_further_out_and_is_damped_less() -> None:
+    names = ("embedding_dim", "init_scale", "epsilon", "l2_embedding")
+    found = {
+        model: tuple(getattr(TrainConfig(model=model).resolved(10**6), name) for name in names)
+        for model in ("fm", "deepfm", "mine:Own", "ffm")
+    }
+    usual = (16, 0.01, 1e-4, 3e-4)
+    assert found == {
+        "fm": usual, "deepfm": usual, "mine:Own": usual, "ffm": (4, 0.03, 1e-5, 1e-4)
+    }  # fmt: skip
+    assert TrainConfig(model="ffm", epsilon=1e-8).resolved(10**6).epsilon == 1e-8
+
+
+def test_what_is_given_stays() -> None:
+    resolved = TrainConfig(epochs=7, batch_size=2048, l2_embedding=0.0).resolved(50)
+    assert (resolved.epochs, resolved.batch_size, resolved.l2_embedding) == (7, 2048, 0.0)
+    assert resolved.learning_rate == 0.01
+    assert resolved.resolved(10**9) == resolved
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "expected"), [(None, 999_999, 5), (None, 10**6, 10), (3, 10**9, 3)]
+)
+def test_min_count_goes_by_the_training_rows(given: int | None, rows: int, expected: int) -> None:
+    assert PrepareOptions(min_count=given).min_count_for(rows) == expected

@@ -1,0 +1,258 @@
+"""Commands of the package as real processes, cheaply: forked from one that has torch loaded.
+
+As a program, ``python -m tests.support.processes PLAN ARGUMENTS…`` does the same under torchrun.
+"""
+
+import atexit
+import importlib
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import REPOSITORY
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["criteo_stream.train.trainer", "torch._dynamo"]  # optimizers load the latter when first made
+)
+TIMEOUT = 120
+"""Seconds after which a process counts as hanging."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to happen to a process: at the n-th call of a function, it does something.
+
+    Beside it, drawing and syncing are left out: they are most of a small run's time.
+    """
+
+    target: str = ""
+    """Like ``criteo_stream.runs.checkpoint:CheckpointFolder.save``; empty for no plan."""
+    call: int = 1
+    act: str = "kill"
+    """``kill`` itself, ``raise``, ``slow`` (sleep a minute) or send itself a signal by name."""
+    when: str = "before"
+    rank: int = 0
+    attempt: int = 0
+    """torchrun's count of restarts at which it happens; -1 for every one."""
+
+    def install(self) -> None:
+        """Replace the function in this process."""
+        import criteo_stream.train.session
+
+        os.fsync = lambda descriptor: None  # type: ignore[assignment]
+        criteo_stream.train.session.plot_all = lambda history, folder: []
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        here = int(os.environ.get("RANK", 0)) == self.rank and self.attempt in (-1, attempt)
+        if self.target and here:
+            module, _, path = self.target.partition(":")
+            *parents, name = path.split(".")
+            owner: Any = importlib.import_module(module)
+            for parent in parents:
+                owner = getattr(owner, parent)
+            setattr(owner, name, self._planned(getattr(owner, name)))
+
+    def _planned(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        calls = 0
+
+        def planned(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == self.call and self.when == "before":
+                self._happen()
+            result = original(*args, **kwargs)
+            if calls == self.call and self.when == "after":
+                self._happen()
+            return result
+
+        return planned
+
+    def _happen(self) -> None:
+        if self.act == "raise":
+            from criteo_stream.base.errors import DataSetError
+
+            raise DataSetError("part-00007.parquet is damaged: restore it")
+        if self.act == "slow":
+            Path(os.environ["SLOW_MARK"]).touch()
+            time.sleep(60)
+        else:
+            name = "SIGKILL" if self.act == "kill" else self.act
+            os.kill(os.getpid(), signal.Signals[name])
+
+
+@dataclass
+class Running:
+    """One process or a group of ranks."""
+
+    processes: list[ForkServerProcess]
+    logs: list[Path]
+    codes: list[int | None] = field(default_factory=list)
+
+    def wait(self, seconds: float = TIMEOUT) -> list[int | None]:
+        """Exit codes by rank, a signal's as minus its number; fails on a hang."""
+        deadline = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0, deadline - time.monotonic()))
+        hanging = [rank for rank, p in enumerate(self.processes) if p.is_alive()]
+        self.kill()
+        assert not hanging, f"ranks {hanging} hang:\n{self.text()}"
+        return [p.exitcode for p in self.processes]
+
+    def kill(self, rank: int | None = None) -> None:
+        """SIGKILL a rank, or all."""
+        for process in self.processes if rank is None else [self.processes[rank]]:
+            process.kill()
+
+    def lose(self, rank: int) -> list[int | None]:
+        """SIGKILL a rank, and end the others as torchrun then does; exit codes by rank."""
+        self.kill(rank)
+        for process in self.processes:
+            process.join(0.2)
+            if process.is_alive():
+                process.terminate()
+        return self.wait(20)
+
+    def send(self, number: signal.Signals, rank: int = 0) -> None:
+        """Send a rank a signal."""
+        pid = self.processes[rank].pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    def text(self, rank: int | None = None) -> str:
+        """What it printed."""
+        logs = self.logs if rank is None else [self.logs[rank]]
+        return "\n".join(log.read_text() for log in logs if log.exists())
+
+
+def start(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    ranks: int = 1,
+    plan: Plan | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Running:
+    """Start ``criteo-stream ARGUMENTS``, on several ranks without torchrun."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        **(env or {}),
+    }
+    processes, logs = [], []
+    for rank in range(ranks):
+        log = folder / f"rank-{rank}.log"
+        log.unlink(missing_ok=True)
+        mine = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        command = (list(arguments), mine, plan or Plan(), (str(log), str(log)))
+        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
+        process.start()
+        processes.append(process)
+        logs.append(log)
+    return Running(processes, logs)
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``criteo-stream ARGUMENTS`` to its end, with what it prints.
+
+    Args:
+        arguments: of the command line.
+        env: of the process, beside this one's; too late for what is read when torch is loaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        streams = str(Path(folder, "stdout")), str(Path(folder, "stderr"))
+        command = (list(arguments), {**os.environ, **env}, None, streams)
+        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
+        process.start()
+        process.join(TIMEOUT)
+        hangs = process.is_alive()
+        process.kill()
+        process.join()
+        out, err = (Path(stream).read_text() for stream in streams)
+    assert not hangs, f"{arguments} hangs:\n{err}"
+    assert process.exitcode is not None
+    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+
+
+def _run(
+    arguments: list[str], env: dict[str, str], plan: Plan | None, streams: tuple[str, str]
+) -> None:
+    for standard, stream in enumerate(streams, start=1):
+        # Both may be one file.
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
+    os.environ.update(env)
+    try:
+        _main(arguments, plan)
+    finally:
+        atexit._run_exitfuncs()  # a forked process ends without them
+
+
+def _main(arguments: list[str], plan: Plan | None) -> None:
+    from criteo_stream.cli import main
+
+    if plan:
+        plan.install()
+    main(arguments)
+
+
+def torchrun(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    ranks: int = 2,
+    restarts: int = 0,
+    plan: Plan | None = None,
+    env: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[str]":
+    """``torchrun`` itself, with its output in ``folder/torchrun.log``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan is None:
+        program = [str(Path(sys.executable).parent / "criteo-stream")]
+    else:
+        program = [sys.executable, "-m", "tests.support.processes", json.dumps(plan.__dict__)]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", str(ranks), "--max-restarts", str(restarts),
+        "--no-python", "--", *program, *arguments,
+    ]  # fmt: skip
+    with (folder / "torchrun.log").open("w") as log:
+        return subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
+    """Poll until something is so; fails when it never is."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    _main(sys.argv[2:], Plan(**json.loads(sys.argv[1])))
