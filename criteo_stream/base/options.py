@@ -142,17 +142,16 @@ def options(cls: type[Options]) -> type[Options]:
     """Make a class an immutable set of options that checks itself.
 
     An unknown name, a wrong type, a word that is not known and a number out of bounds are each a
-    `UsageError` in one sentence. A class may check how its options go together in
-    ``__post_init__``, which runs after that.
+    `UsageError` in one sentence. A class may check how its options go together in a method
+    ``check_together``, which runs after that.
     """
-    also = cls.__dict__.get("__post_init__")
 
     def check(self: Any) -> None:
         for declaration in declared(type(self)).values():
             value = declaration.checked(getattr(self, declaration.name))
             object.__setattr__(self, declaration.name, value)
-        if also is not None:
-            also(self)
+        if check_together := getattr(self, "check_together", None):
+            check_together()
 
     cls.__post_init__ = check  # type: ignore[attr-defined]
     made = dataclass(frozen=True, kw_only=True)(cls)
@@ -218,7 +217,7 @@ def refuse_unknown_names(names: Iterable[str], known: Iterable[str], where: str 
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f": did you mean {near[0]}?" if near else f": use {', '.join(known)}"
+            hint = f": did you mean {near[0]}?" if near else ""
             raise UsageError(f"{where}unknown option {name}{hint}")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Final, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from criteo_stream.base.errors import UsageError
 from criteo_stream.models.layers import table_offsets
 from criteo_stream.models.protocol import ProjectedInteraction
-from criteo_stream.runs.config import NUMERIC_MODES
+from criteo_stream.runs.config import Numeric
 from criteo_stream.sparse.interaction import field_embeddings, is_exporting
 from criteo_stream.sparse.projection import field_sums
 from criteo_stream.sparse.table import FusedTable
@@ -69,8 +69,10 @@ class FieldInputs(nn.Module):
         click_rate: float = 0.5,
     ) -> None:
         super().__init__()
-        if numeric not in NUMERIC_MODES:
-            raise UsageError(f"numeric is {numeric!r}, expected one of {', '.join(NUMERIC_MODES)}")
+        if numeric not in get_args(Numeric):
+            raise UsageError(
+                f"numeric is {numeric!r}, expected one of {', '.join(get_args(Numeric))}"
+            )
         if n_classes < 1:
             raise UsageError(f"n_classes is {n_classes}, expected at least 1")
         self.n_classes = n_classes

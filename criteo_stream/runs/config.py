@@ -1,31 +1,29 @@
-"""The options of training: what decides a run, read and written as TOML, and what does not."""
+"""The options of training: those that decide a run's weights, and how training is executed."""
 
-import difflib
 import json
 import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.options import declared, from_dict, option, options, to_dict
 
-MONITORS: Final = {"auc": "max", "log_loss": "min"}
-"""Figures of the valid split that can choose the best checkpoint, and their direction."""
-
-NUMERIC_MODES: Final = ("value", "bins", "both")
-BILINEAR_KINDS: Final = ("all", "each", "interaction")
-PAIR_KINDS: Final = ("inner", "hadamard")
+Numeric = Literal["value", "bins", "both"]
+Bilinear = Literal["all", "each", "interaction"]
+Pairs = Literal["inner", "hadamard"]
+Metric = Literal["auc", "log_loss"]
 
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
+_FORMER_NAMES: Final = {"monitor": "metric"}
+"""Options of runs begun before they were renamed."""
 
 
-@dataclass(frozen=True)
-class _ModelDefaults:
-    """What goes by the model."""
+class _ModelDefaults(NamedTuple):
+    """What an option that is left open becomes, by model."""
 
     embedding_dim: int = 16
     init_scale: float = 0.01
@@ -41,84 +39,120 @@ _DEFAULTS_OF: Final = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class TrainConfig:
     """The options of a training run; together with the data set they decide its weights.
 
-    Those that may be None then go by the model and the number of training rows: see `resolved`.
-    ``docs/models.md`` says which models there are and which options they have.
+    Those that may be None then depend on the model and the number of training rows: see
+    `resolved`. ``docs/models.md`` says which models there are and which options they have.
     """
 
-    model: str = "fm"
-    """The model's name, or the import path of one of your own: ``package.module:Class``."""
-    embedding_dim: int | None = None
-    """Length k of the vectors; None goes by the model."""
-    hidden: str = "64,32"
-    """Sizes of a perceptron's hidden layers."""
-    bilinear: str = "each"
-    """Matrices of a bilinear interaction: ``all`` fields, ``each`` field or ``interaction``."""
-    pairs: str = "inner"
-    """What FiBiNET's perceptron gets of a pair: ``inner`` product or ``hadamard`` product."""
-    layer_norm: bool = False
-    """Whether bilinear-ffm normalises its interaction."""
-    numeric: str = "both"
-    """How a quantile feeds the model: ``value`` (x·v), ``bins`` (an id) or ``both``."""
-    bins: int | None = None
-    """Bins of a numeric column, for ``bins`` and ``both``; None goes by the training rows."""
-    init_scale: float | None = None
-    """Standard deviation of the vectors at the start; None goes by the model."""
-    epochs: int | None = None
-    """Passes over the training split; None goes by the training rows."""
-    batch_size: int | None = None
-    """Rows of a global batch, over all ranks together; None goes by the training rows."""
-    learning_rate: float | None = None
-    """Peak rate, after warm-up; None goes by the batch size."""
-    epsilon: float | None = None
-    """Adam's ε on the tables, which damps the steps of ids that were seen a few times only; None
-    goes by the model."""
-    warmup: float = 0.02
-    """Fraction of all steps over which the rate rises from zero; then it falls to zero."""
-    l2_linear: float = 0.0
-    """L2 coefficient of the linear weights of looked-up rows."""
-    l2_embedding: float | None = None
-    """L2 coefficient of the vectors of looked-up rows; None goes by model and training rows."""
-    seed: int = 0
-    """Of the initial weights and the order of rows."""
-    lanes: int = 16
-    """Sequences of row groups that a batch draws from; at least the number of ranks."""
-    evaluate_every: int = 0
-    """Rows between evaluations on the valid split; 0 is once an epoch."""
-    monitor: str = "auc"
-    """Figure that chooses the best checkpoint: ``auc`` or ``log_loss``."""
-    patience: int = 0
-    """Evaluations without a better figure before training stops; 0 never stops early."""
+    model: str = option(
+        default="fm",
+        help="Train this model: lr, fm, ffm, bilinear-ffm, deepfm, fibinet, or your own as "
+        "package.module:Class.",
+    )
+    embedding_dim: int | None = option(
+        default=None,
+        help="Give each id a vector of this length.",
+        chosen_by="16; ffm 4",
+        at_least=1,
+    )
+    hidden: str = option(
+        default="64,32",
+        help="Give the perceptron of deepfm and fibinet hidden layers of these sizes.",
+    )
+    bilinear: Bilinear = option(
+        default="each",
+        help="Share the matrices of bilinear-ffm and fibinet among all fields, or give each field "
+        "or each interaction of two fields its own.",
+    )
+    pairs: Pairs = option(
+        default="inner",
+        help="Feed fibinet's perceptron the inner or the Hadamard product of each pair of fields.",
+    )
+    layer_norm: bool = option(default=False, help="Normalize the interaction of bilinear-ffm.")
+    numeric: Numeric = option(
+        default="both",
+        help="Feed integers to the model as a value (x times a vector), as the vector of a bin, "
+        "or as both.",
+    )
+    bins: int | None = option(
+        default=None,
+        help="Cut each integer column into this many bins of equal frequency.",
+        chosen_by="32, or 16 below 200k training rows",
+        at_least=1,
+    )
+    init_scale: float | None = option(
+        default=None,
+        help="Draw the initial embeddings with this standard deviation.",
+        chosen_by="0.01; ffm 0.03",
+        at_least=0,
+    )
+    epochs: int | None = option(
+        default=None,
+        help="Pass over the training split this many times.",
+        chosen_by="1 from 3M training rows on, up to 3 below",
+        at_least=1,
+    )
+    batch_size: int | None = option(
+        default=None,
+        help="Put this many rows into a batch, summed over all ranks.",
+        chosen_by="512 to 8192, by training rows",
+        at_least=1,
+    )
+    learning_rate: float | None = option(
+        default=None,
+        help="Rise to this learning rate, then decay to zero.",
+        chosen_by="0.01 to 0.02, by batch size",
+        at_least=0,
+    )
+    epsilon: float | None = option(
+        default=None,
+        help="Set Adam's epsilon on the tables; a larger one damps the steps of rare ids.",
+        chosen_by="1e-4; ffm 1e-5",
+        at_least=0,
+    )
+    warmup: float = option(
+        default=0.02,
+        help="Raise the learning rate from zero over this fraction of all steps.",
+        at_least=0,
+        below=1,
+    )
+    l2_linear: float = option(
+        default=0.0, help="Penalize the linear weights of looked-up rows with this L2.", at_least=0
+    )
+    l2_embedding: float | None = option(
+        default=None,
+        help="Penalize the vectors of looked-up rows with this L2.",
+        chosen_by="300 / training rows; ffm 100 / training rows",
+        at_least=0,
+    )
+    seed: int = option(
+        default=0, help="Random seed for the initial weights and the order of rows.", at_least=0
+    )
+    lanes: int = option(
+        default=16,
+        help="Mix each batch from this many sequences of row groups; at least the number of ranks.",
+        at_least=1,
+    )
+    evaluate_every: int = option(
+        default=0,
+        help="Evaluate on the valid split every so many training rows; 0 evaluates once an epoch.",
+        at_least=0,
+        in_rows=True,
+    )
+    metric: Metric = option(default="auc", help="Metric that selects the best checkpoint.")
+    patience: int = option(
+        default=0,
+        help="Stop after this many evaluations without a better one; 0 never stops early.",
+        at_least=0,
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, naming the flag."""
-        for name, value in self.to_dict().items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{flag(name)} is {value}, expected a finite number")
-        self._at_least(1, "embedding_dim", "bins", "epochs", "batch_size", "lanes")
-        self._at_least(
-            0, "init_scale", "learning_rate", "epsilon", "l2_linear", "l2_embedding",
-            "evaluate_every", "patience", "seed",
-        )  # fmt: skip
-        for name, names in (
-            ("numeric", NUMERIC_MODES), ("monitor", MONITORS), ("bilinear", BILINEAR_KINDS),
-            ("pairs", PAIR_KINDS),
-        ):  # fmt: skip
-            if (value := getattr(self, name)) not in names:
-                raise UsageError(f"--{name} {value} is not known: use {', '.join(names)}")
+    def check_together(self) -> None:
+        """Refuse layers that are not sizes."""
         if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", self.hidden):
             raise UsageError(f"--hidden is {self.hidden!r}, expected sizes like 64,32")
-        if not 0 <= self.warmup < 1:
-            raise UsageError(f"--warmup is {self.warmup}, expected a fraction from 0 to below 1")
-
-    def _at_least(self, least: int, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{flag(name)} is {value}, expected at least {least}")
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
@@ -130,7 +164,7 @@ class TrainConfig:
 
         * embedding_dim, init_scale and epsilon: 4, 0.03 and 1e-5 for ffm; else 16, 0.01 and 1e-4.
         * bins: 32, or 16 below 200,000 rows.
-        * epochs: one from three million rows on; what fewer rows lack, up to three make up for.
+        * epochs: one from three million rows on; up to three passes below.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
         * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
@@ -157,35 +191,25 @@ class TrainConfig:
 
     @property
     def open_options(self) -> list[str]:
-        """Names of the options that go by the model and the number of training rows."""
+        """Names of the options that depend on the model and the number of training rows."""
         return [name for name, value in self.to_dict().items() if value is None]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return to_dict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Build from plain values.
+        """Build from plain values, also those of a run begun before an option was renamed.
 
         Raises:
-            UsageError: an unknown name (the nearest one is suggested) or a wrong type.
+            UsageError: an unknown name (the nearest one is suggested), a wrong type, or a value
+                that makes no sense.
         """
-        known = {f.name: _plain_type(f.type) for f in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f": did you mean {near[0]}?" if near else ""
-                raise UsageError(f"{where}: unknown option {name}{hint}")
-            wanted = known[name]
-            if not (type(value) is wanted or (wanted is float and type(value) is int)):
-                expected = {str: "text", bool: "true or false"}.get(wanted, "a number")
-                raise UsageError(f"{where}: {name} is {value!r}, expected {expected}")
-        typed: dict[str, Any] = {n: float(v) if known[n] is float else v for n, v in values.items()}
-        return cls(**typed)
+        return from_dict(cls, {_FORMER_NAMES.get(n, n): v for n, v in values.items()}, where)
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class ResolvedConfig(TrainConfig):
     """Options with nothing left open: what a run is begun with, and what its record holds."""
 
@@ -204,47 +228,61 @@ class ResolvedConfig(TrainConfig):
         return ", ".join(f"{flag(name)} {value}" for name, value in values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SessionOptions:
-    """How training is done; but for ``from_run`` the weights do not depend on it."""
+@options
+class Execution:
+    """How training is executed; but for ``from_run`` the weights do not depend on it."""
 
-    workers: int = 1
-    """Loader threads a rank; 0 loads inline."""
-    checkpoint_every: int = 0
-    """Training rows between checkpoints; 0 goes by the other two occasions only."""
-    checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints; 0 goes by rows and evaluations only."""
-    keep: int = 2
-    """Latest checkpoints kept, beside the best."""
-    threads: int | None = None
-    """Compute threads a rank; None shares the cores out among the ranks."""
-    from_run: Path | None = None
-    """Start from the best weights of this run."""
-    tensorboard: bool = False
-    """Write the history as TensorBoard's event files too."""
-    quiet: bool = False
+    from_run: Path | None = option(
+        default=None,
+        help="Start from the best weights of this run.",
+        chosen_by="random weights",
+        flag="from",
+    )
+    checkpoint_every: int = option(
+        default=0,
+        help="Save a checkpoint every so many training rows; each evaluation ends in one too.",
+        at_least=0,
+        in_rows=True,
+    )
+    checkpoint_minutes: float = option(
+        default=10.0,
+        help="Save a checkpoint every so many minutes; 0 saves by rows and evaluations only.",
+        at_least=0,
+    )
+    keep: int = option(
+        default=2, help="Keep this many of the latest checkpoints, beside the best.", at_least=1
+    )
+    workers: int = option(
+        default=1, help="Read with this many loader threads per rank; 0 reads inline.", at_least=0
+    )
+    threads: int | None = option(
+        default=None,
+        help="Compute with this many threads per rank.",
+        chosen_by="cores / ranks",
+        at_least=1,
+    )
+    tensorboard: bool = option(
+        default=False, help="Write TensorBoard's event files into RUN/tensorboard."
+    )
+    quiet: bool = option(default=False, help="Show no progress.")
 
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, naming the flag."""
-        for name, least in (
-            ("workers", 0), ("checkpoint_every", 0), ("checkpoint_minutes", 0), ("keep", 1),
-            ("threads", 1),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise UsageError(f"{flag(name)} is {value}, expected at least {least}")
 
+class ExecutionKeywords(TypedDict, total=False):
+    """The options of `Execution` as keywords of a call; a test keeps the two alike."""
 
-def _plain_type(annotation: Any) -> type:
-    """``int`` of ``int | None``."""
-    found = next((t for t in get_args(annotation) if t is not type(None)), annotation)
-    assert isinstance(found, type)
-    return found
+    from_run: Path | str | None
+    checkpoint_every: int
+    checkpoint_minutes: float
+    keep: int
+    workers: int
+    threads: int | None
+    tensorboard: bool
+    quiet: bool
 
 
 def flag(name: str) -> str:
-    """The option of the command line for a field."""
-    return "--" + name.replace("_", "-")
+    """The option of the command line for a field of `TrainConfig`."""
+    return declared(TrainConfig)[name].flag if name in declared(TrainConfig) else f"--{name}"
 
 
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -12,15 +12,17 @@ from criteo_stream.base.options import declared, from_dict, option, options, to_
 
 @options
 class Sample:
-    rows: int = option(10, help="Read this many rows.", at_least=1)
-    rate: float = option(0.5, help="Use this rate.", at_least=0, below=1)
-    way: Literal["in", "out"] = option("in", help="Go this way.")
-    scale: float | None = option(None, help="Scale by this.", chosen_by="1 a row", at_least=0)
-    shout: bool = option(False, help="Speak up.")
-    place: Path | None = option(None, help="Write there.", flag="at")
-    names: tuple[str, ...] = option((), help="Take these.")
+    rows: int = option(default=10, help="Read this many rows.", at_least=1)
+    rate: float = option(default=0.5, help="Use this rate.", at_least=0, below=1)
+    way: Literal["in", "out"] = option(default="in", help="Go this way.")
+    scale: float | None = option(
+        default=None, help="Scale by this.", chosen_by="1 a row", at_least=0
+    )
+    shout: bool = option(default=False, help="Speak up.")
+    place: Path | None = option(default=None, help="Write there.", flag="at")
+    names: tuple[str, ...] = option(default=(), help="Take these.")
 
-    def __post_init__(self) -> None:
+    def check_together(self) -> None:
         if self.way == "out" and self.rows > 100:
             raise UsageError("--way out takes at most 100 rows")
 
@@ -28,6 +30,13 @@ class Sample:
 @options
 class Narrowed(Sample):
     scale: float
+
+
+def test_a_narrower_class_keeps_the_checks() -> None:
+    with pytest.raises(UsageError, match="--way out takes at most 100 rows"):
+        Narrowed(way="out", rows=101, scale=1)
+    with pytest.raises(UsageError, match="--scale is None, expected a number"):
+        Narrowed()
 
 
 def test_what_an_option_says_of_itself() -> None:
