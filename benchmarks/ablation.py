@@ -99,7 +99,9 @@ def figures(data: Path, setting: Setting, seed: int) -> tuple[float, float]:
         with _without_missing_weight() if setting.name == WITHOUT_MISSING else nullcontext():
             trainer.fit()
             found = trainer.evaluate("test")
-    return found["auc"], found["log_loss"]
+    assert found.auc is not None
+    assert found.log_loss is not None
+    return found.auc, found.log_loss
 
 
 def prepared(raw: Path, folder: Path, split: int, min_count: int | None) -> Path:

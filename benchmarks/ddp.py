@@ -71,6 +71,8 @@ def rank_steps(
         forward = DistributedDataParallel(model) if stock else exchange.distributed(model)
     stepper = torch.optim.SparseAdam(model.parameters()) if stock else None
     optimizers = None if stock else Optimizers(model)
+    if optimizers is not None:
+        optimizers.set_learning_rate(1e-3)
     offsets = table_offsets(categories).long()
     mine = batch // world_size
     data = [
@@ -91,7 +93,7 @@ def rank_steps(
         if stepper is not None:
             stepper.step()  # type: ignore[no-untyped-call]
         if optimizers is not None:
-            optimizers.step(1e-3)
+            optimizers.step()
         end = time.perf_counter()
         model.zero_grad()
         if step >= 2:

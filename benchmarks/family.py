@@ -151,12 +151,13 @@ def stock_step(
 def our_step(model: nn.Module, ids: list[Tensor], labels: Tensor) -> Step:
     """A step of this package's model, whose bins are the numeric columns' ids."""
     optimizers = Optimizers(model)
+    optimizers.set_learning_rate(1e-3)
     batches = cycle([((b[:, :13] + 0.5) / NUMERIC_IDS, b[:, 13:].contiguous()) for b in ids])
 
     def step() -> None:
         logits = model(*next(batches))
         F.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
-        optimizers.step(1e-3)
+        optimizers.step()
         optimizers.zero_grad()
 
     return step

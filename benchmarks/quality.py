@@ -40,11 +40,14 @@ def ours(data: Path, **options: Any) -> Figures:
         trainer = Trainer(data, Path(folder) / "run", TrainConfig(**options), quiet=True)
         result = trainer.fit()
         seconds = time.perf_counter() - start
-        figures = trainer.evaluate("test")
+        found = trainer.evaluate("test")
+    assert found.auc is not None
+    assert found.log_loss is not None
+    assert found.calibration is not None
     return Figures(
-        auc=figures["auc"],
-        log_loss=figures["log_loss"],
-        calibration=figures["calibration"],
+        auc=found.auc,
+        log_loss=found.log_loss,
+        calibration=found.calibration,
         seconds=seconds,
         note=f"{result.steps:,} steps",
     )
@@ -93,7 +96,7 @@ def curves(data: Path, most: int = 5) -> list[dict[str, str]]:
             history = Trainer(data, Path(folder) / "run", config, quiet=True).fit().history
         row = {"planned epochs": str(planned)}
         for epoch in range(1, most + 1):
-            row[f"after {epoch}"] = f"{history[epoch - 1]['auc']:.5f}" if epoch <= planned else ""
+            row[f"after {epoch}"] = f"{history[epoch - 1].auc:.5f}" if epoch <= planned else ""
         rows.append(row)
     return rows
 

@@ -64,12 +64,13 @@ def step_rate(config: ResolvedConfig, manifest: Manifest, batches: list[Batch]) 
     model = build_model(config, manifest)
     assert isinstance(model, FM)
     optimizers = Optimizers(model)
+    optimizers.set_learning_rate(0.005)
     rows, start = 0, time.perf_counter()
     for (numeric, categorical), label in batches:
         loss: Tensor = F.binary_cross_entropy_with_logits(model(numeric, categorical), label)
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()
-        optimizers.step(0.005)
+        optimizers.step()
         optimizers.zero_grad()
         rows += len(label)
     return rows / (time.perf_counter() - start)
@@ -88,7 +89,7 @@ def measure(data: Path, batch_size: int, repetitions: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             result = Trainer(data, Path(folder) / "run", config, quiet=True).fit()
         rates["end to end"].append(result.rows_per_second)
-        waited = result.history[-1]["waited_for_data"]
+        waited = result.history[-1].waited_for_data
         memory = result.peak_memory_bytes
     return {
         "batch": batch_size,

@@ -131,13 +131,14 @@ def model_step(ids: list[Tensor], labels: Tensor, sizes: list[int], dim: int) ->
     """A step of the default model: 26 categorical ids, 13 values and their bins."""
     model = FM(13, sizes[13:], dim, bins=NUMERIC_IDS)
     optimizers = Optimizers(model)
+    optimizers.set_learning_rate(1e-3)
     numeric = torch.rand(len(labels), 13)
     batches = cycle([batch[:, 13:].contiguous() for batch in ids])
 
     def step() -> None:
         logits = model(numeric, next(batches))
         F.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
-        optimizers.step(1e-3)
+        optimizers.step()
         optimizers.zero_grad()
 
     return step

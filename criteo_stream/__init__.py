@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from criteo_stream.data.dataset import CriteoDataset
-    from criteo_stream.metrics.plots import plot
     from criteo_stream.models import FM
     from criteo_stream.prepare import preprocess
+    from criteo_stream.runs.curves import plot
     from criteo_stream.train.trainer import Trainer
 
 __all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "plot", "preprocess"]
@@ -21,7 +21,7 @@ _HOMES = {
     "CriteoDataset": "criteo_stream.data.dataset",
     "FM": "criteo_stream.models",
     "Trainer": "criteo_stream.train.trainer",
-    "plot": "criteo_stream.metrics.plots",
+    "plot": "criteo_stream.runs.curves",
     "preprocess": "criteo_stream.prepare",
 }
 

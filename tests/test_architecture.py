@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "base": set(),
     "data": {"base"},
     "metrics": {"base", "data"},
-    "runs": {"base", "data"},
+    "runs": {"base", "data", "metrics"},
     "prepare": {"base", "data"},
     "synthetic": {"base"},
     "sparse": set(),
@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"base", "data", "metrics", "models", "predict", "runs", "sparse"},
     "report": {"base", "data", "metrics", "models", "predict", "prepare", "runs"},
     "cli": {
-        "base", "metrics", "predict", "prepare", "report", "runs", "synthetic", "train",
+        "base", "predict", "prepare", "report", "runs", "synthetic", "train",
     },
 }  # fmt: skip
 """Every folder in the order of the floors, and the folders that it may import."""

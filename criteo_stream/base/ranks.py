@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.place import place
 
 _JOIN_TIMEOUT: Final = timedelta(minutes=5)
 """For all ranks to be there."""
@@ -84,19 +85,13 @@ def process_group() -> Iterator[Ranks]:
     Raises:
         OtherRankError: another rank ended, or cannot be reached.
     """
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    here = place()
+    rank, world_size = here.rank, here.world_size
     cuda = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    device = torch.device("cuda", here.local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    ranks = Ranks(
-        rank=rank,
-        world_size=world_size,
-        local_rank=local_rank,
-        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
-        device=device,
-    )
+    ranks = Ranks(*here, device)
     if world_size == 1:
         yield ranks
         return

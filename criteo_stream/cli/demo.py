@@ -1,20 +1,38 @@
-"""The whole path on synthetic data, from raw lines to predictions and a plot."""
+"""``criteo-stream demo``: the whole path on synthetic data, from raw lines to a plot."""
 
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from criteo_stream.base.amounts import format_size
+import typer
+
+from criteo_stream.base.amounts import format_size, parse_rows
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.progress import Progress
-from criteo_stream.metrics.plots import plot
-from criteo_stream.prepare import preprocess
+from criteo_stream.cli.app import command, show
+from criteo_stream.cli.parameters import Json, Quiet
 from criteo_stream.runs.config import TrainConfig
-from criteo_stream.synthetic import write_synthetic
-from criteo_stream.train.trainer import Trainer
 
 _MARK = ".criteo-stream-demo"
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="Write everything into this folder.")] = Path(
+        "demo-output"
+    ),
+    rows: Annotated[str, typer.Option(help="Make this many rows, like 500k or 2M.")] = "500k",
+    seed: Annotated[int, typer.Option(help="Random seed for the data and the training.")] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier demo in the folder.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
+    figures, text = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
+    show(figures, text, as_json=as_json)
 
 
 def run_demo(
@@ -25,6 +43,11 @@ def run_demo(
     Raises:
         OutputError: the folder holds something that is not an earlier demo.
     """
+    from criteo_stream.prepare import preprocess
+    from criteo_stream.runs.curves import plot
+    from criteo_stream.synthetic import write_synthetic
+    from criteo_stream.train.trainer import Trainer
+
     _claim(out, force=force)
     raw, data, run = out / "synthetic.tsv", out / "data", out / "run"
     rates: dict[str, float] = {}
@@ -44,8 +67,8 @@ def run_demo(
     rates["train"] = trained.rows_per_second
 
     start = time.perf_counter()
-    figures = trainer.evaluate("test")
-    rates["evaluate"] = figures["rows"] / (time.perf_counter() - start)
+    found = trainer.evaluate("test")
+    rates["evaluate"] = found.rows / (time.perf_counter() - start)
 
     predicted = trainer.predict(raw, out / "predictions.parquet")
     rates["predict"] = predicted["rows_per_second"]
@@ -55,7 +78,7 @@ def run_demo(
     plot(trained.history, "auc", picture, lines={"best possible": float(best_auc)})
     result = {
         "rows": rows,
-        "test": figures,
+        "test": found.to_dict(),
         "best_possible": {key: truth[key] for key in ("auc", "log_loss")},
         "rows_per_second": {stage: round(rate) for stage, rate in rates.items()},
         "peak_memory_bytes": {
@@ -65,9 +88,9 @@ def run_demo(
         "plot": str(picture),
     }
     text = [
-        f"test AUC {figures['auc']:.4f} (best possible {best_auc:.4f}), log loss "
-        f"{figures['log_loss']:.4f} (best possible {truth['log_loss']:.4f}), "
-        f"calibration {figures['calibration']:.3f}",
+        f"test AUC {found.auc:.4f} (best possible {best_auc:.4f}), log loss "
+        f"{found.log_loss:.4f} (best possible {truth['log_loss']:.4f}), "
+        f"calibration {found.calibration:.3f}",
         "rows/s: " + ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items()),
         f"peak memory: preprocess {format_size(prepared.peak_memory_bytes)}, "
         f"train {format_size(trained.peak_memory_bytes)}",

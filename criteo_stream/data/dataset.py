@@ -154,7 +154,7 @@ class CriteoDataset(IterableDataset[Batch]):
             batches_consumed: Batches of this epoch that are done with; by default those handed out.
         """
         batch = self.batches_consumed if batches_consumed is None else batches_consumed
-        return self._identity() | {"epoch": self.epoch, "batch": batch}
+        return self.identity | {"epoch": self.epoch, "batch": batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration continue from a position, also one saved on other ranks.
@@ -162,7 +162,7 @@ class CriteoDataset(IterableDataset[Batch]):
         Raises:
             RunError: the position is not one of this data set, split and order.
         """
-        for name, here in self._identity().items():
+        for name, here in self.identity.items():
             if (saved := state.get(name)) != here:
                 raise RunError(
                     f"the saved position has {name.replace('_', ' ')} {saved!r} where this data "
@@ -177,7 +177,9 @@ class CriteoDataset(IterableDataset[Batch]):
         self.epoch = epoch
         self.batches_consumed = self._first_batch = batch
 
-    def _identity(self) -> dict[str, Any]:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a position is a position in; plain JSON values."""
         return {
             "format": STATE_FORMAT,
             "fingerprint": self.manifest.fingerprint,

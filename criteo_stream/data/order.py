@@ -80,6 +80,11 @@ class Order:
         """Rows of a global batch, over all ranks."""
         return min(self.batch_size, self.rows - batch * self.batch_size)
 
+    def rows_after(self, step: int) -> int:
+        """Global rows of the first steps, counted through the epochs."""
+        epochs, batches = divmod(step, self.steps)
+        return epochs * self.rows + min(batches * self.batch_size, self.rows)
+
     def lane_bounds(self, batch: int, lanes: range) -> list[int]:
         """Where the rows of neighbouring lanes begin and end within a global batch."""
         rows = self.rows_in_batch(batch)

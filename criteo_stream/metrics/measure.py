@@ -1,7 +1,7 @@
 """A model's figures on a split: exact over all rows and all ranks."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,7 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.metrics.intervals import auc_interval
-from criteo_stream.metrics.scores import ScoreCounts
+from criteo_stream.metrics.evaluation import Evaluation
 from criteo_stream.metrics.streaming import BinaryMetrics
 
 EVALUATION_BATCH: Final = 65536
@@ -59,28 +58,6 @@ def measure(
 
 def evaluate(
     model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
-) -> dict[str, Any]:
-    """Score this rank's share of a split; figures over all ranks.
-
-    Returns:
-        rows, positives, auc, log_loss, ne, calibration; None where a figure is undefined.
-    """
+) -> Evaluation:
+    """Score this rank's share of a split; figures over all ranks."""
     return measure(model, dataset, ranks, workers=workers, quiet=quiet).compute()
-
-
-def detailed(metrics: BinaryMetrics, scores: ScoreCounts) -> dict[str, Any]:
-    """The figures of `evaluate` and how far to trust them; every rank must call it.
-
-    Args:
-        metrics: of the rows.
-        scores: the same rows by score, of `BinaryMetrics.scores`.
-
-    Returns:
-        Also auc_interval and log_loss_interval (95 %, None where undefined), and the table
-        ``reliability`` of `ScoreCounts.reliability`.
-    """
-    return metrics.compute() | {
-        "auc_interval": auc_interval(scores.negatives, scores.positives),
-        "log_loss_interval": metrics.log_loss_interval(),
-        "reliability": scores.reliability(),
-    }

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.metrics.evaluation import Difference
 from criteo_stream.metrics.intervals import (
     mean_interval,
     mean_variance,
@@ -66,21 +67,27 @@ class PairedDifference(SumMetric):
         self.sums[2] += torch.stack([d.sum(), d.square().sum()])
         self.rows.index_add_(0, clicked, torch.ones_like(clicked))
 
-    def compute(self) -> dict[str, Any]:
-        """Over all ranks: ``auc`` and ``log_loss``, ``auc_interval`` and ``log_loss_interval``."""
-        counts = [*self.rows.tolist(), int(self.rows.sum())]
-        negative, positive, loss = zip(*self.sums.T.tolist(), counts, strict=True)
-        figures: dict[str, Any] = dict.fromkeys(("auc", "auc_interval"))
-        if min(counts):
-            figures["auc"] = auc = positive[0] / counts[1]
-            if min(counts) > 1:
-                variance = mean_variance(*negative) + mean_variance(*positive)
-                figures["auc_interval"] = normal_interval(auc, variance)
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """The sums over all ranks: float64 [3, 2], and rows int64 [2]."""
+        return self.sums, self.rows
+
+    def difference(self) -> Difference:
+        """The first model's figures less the second's, over all ranks; every rank must call it."""
+        sums, rows = self.compute()
+        counts = [*rows.tolist(), int(rows.sum())]
+        negative, positive, loss = zip(*sums.T.tolist(), counts, strict=True)
+        auc = positive[0] / counts[1] if min(counts) else None
+        auc_interval = None
+        if auc is not None and min(counts) > 1:
+            variance = mean_variance(*negative) + mean_variance(*positive)
+            auc_interval = normal_interval(auc, variance)
         interval = mean_interval(*loss)
-        return figures | {
-            "log_loss": loss[0] / counts[2] if interval else None,
-            "log_loss_interval": interval,
-        }
+        return Difference(
+            auc=auc,
+            auc_interval=auc_interval,
+            log_loss=loss[0] / counts[2] if interval else None,
+            log_loss_interval=interval,
+        )
 
 
 def compare(
@@ -90,11 +97,11 @@ def compare(
     *,
     workers: int = 1,
     quiet: bool = False,
-) -> tuple[list[BinaryMetrics], dict[str, Any]]:
+) -> tuple[list[BinaryMetrics], Difference]:
     """Score this rank's share of a split with two models, in two passes over the rows.
 
     Returns:
-        Each model's metrics, and the figures of `PairedDifference` over all ranks.
+        Each model's metrics, and the first model's figures less the second's, over all ranks.
     """
     metrics = [BinaryMetrics().to(ranks.device) for _ in models]
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
@@ -104,4 +111,4 @@ def compare(
     paired = PairedDifference(bins).to(ranks.device)
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
         paired.update(logits, label)
-    return metrics, paired.compute()
+    return metrics, paired.difference()

@@ -1,73 +1,15 @@
-"""Curves of a run as PNG."""
+"""The rows of a split by their score, as pictures: reliability and ROC curve."""
 
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from criteo_stream.base.errors import UsageError
 from criteo_stream.base.storage import atomic_path
 from criteo_stream.metrics.scores import ScoreCounts
 
 if TYPE_CHECKING:
-    import polars as pl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-CURVES = {
-    "loss": (("train_loss", "training"), ("log_loss", "valid")),
-    "auc": (("auc", "valid"),),
-    "learning_rate": (("learning_rate", "learning rate"),),
-}
-"""What `plot` can draw: a picture's name, its figures in the history and their legends."""
-
-_LABELS = {"loss": "log loss", "auc": "AUC", "learning_rate": "learning rate"}
-
-
-def plot(
-    history: "Sequence[dict[str, Any]] | pl.DataFrame",
-    what: str,
-    path: Path | str | None = None,
-    *,
-    lines: dict[str, float] | None = None,
-) -> "Figure":
-    """Draw one curve over the rows seen; a notebook shows it.
-
-    Args:
-        history: evaluations, as `Trainer.history` or `History.read` gives them.
-        what: ``loss``, ``auc`` or ``learning_rate``.
-        path: PNG file to save it to.
-        lines: horizontal lines by legend, such as the best possible AUC.
-
-    Raises:
-        UsageError: ``what`` is not a known curve.
-    """
-    if what not in CURVES:
-        raise UsageError(f"there is no curve {what!r}: choose {', '.join(CURVES)}")
-    evaluations = history if isinstance(history, Sequence) else history.to_dicts()
-    figure, axes = empty_figure(7, 4)
-    for key, legend in CURVES[what]:
-        points = [(line["rows"], line[key]) for line in evaluations if line.get(key) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=legend)
-    for legend, value in (lines or {}).items():
-        axes.axhline(value, linestyle="--", color="gray", label=legend)
-    axes.set_xlabel("training rows")
-    axes.set_ylabel(_LABELS[what])
-    axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-    if path is not None:
-        _save(figure, Path(path))
-    return figure
-
-
-def plot_all(history: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """Draw all curves of a run into a folder."""
-    pictures = [folder / f"{what}.png" for what in CURVES]
-    for what, picture in zip(CURVES, pictures, strict=True):
-        plot(history, what, picture)
-    return pictures
 
 
 def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
@@ -78,7 +20,7 @@ def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
         draw(axes, scores)
         axes.set_title(split)
         axes.grid(alpha=0.3)
-        pictures.append(_save(figure, folder / f"{what}-{split}.png"))
+        pictures.append(save_figure(figure, folder / f"{what}-{split}.png"))
     return pictures
 
 
@@ -124,7 +66,8 @@ def empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
-def _save(figure: "Figure", target: Path) -> Path:
+def save_figure(figure: "Figure", target: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; its folder is made."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as partial:
         figure.savefig(partial, format="png", dpi=120)

@@ -16,7 +16,8 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.metrics.intervals import Interval, mean_interval
+from criteo_stream.metrics.evaluation import DetailedEvaluation, Evaluation
+from criteo_stream.metrics.intervals import Interval, auc_interval, mean_interval
 from criteo_stream.metrics.scores import ScoreCounts
 
 AUC_BINS: Final = 1 << 20
@@ -216,13 +217,8 @@ class BinaryMetrics(nn.Module):
             sums = self._sums
             return mean_interval(float(sums.loss), float(sums.loss_squared), int(sums.rows))
 
-    def compute(self) -> dict[str, float | None]:
-        """Figures over all ranks.
-
-        Returns:
-            ``auc``, ``log_loss``, ``ne`` and ``calibration``, None where undefined or infinite
-            (an infinite logit for the label that did not come); ``rows`` and ``positives``.
-        """
+    def compute(self) -> Evaluation:
+        """Figures over all ranks; every rank must call it."""
         with self._sums.sync_context(), self._auc.sync_context():
             figures = {
                 "auc": self._auc.area(),
@@ -231,7 +227,20 @@ class BinaryMetrics(nn.Module):
                 "calibration": self._sums.calibration(),
             }
             rows, positives = int(self._sums.rows), int(self._sums.positives)
+        # Infinite: an infinite logit for the label that did not come.
         numbers = {name: float(figure) for name, figure in figures.items()}
-        return {
-            name: number if math.isfinite(number) else None for name, number in numbers.items()
-        } | {"rows": rows, "positives": positives}
+        finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+        return Evaluation(**finite, rows=rows, positives=positives)
+
+    def compute_detailed(self, scores: ScoreCounts) -> DetailedEvaluation:
+        """Figures over all ranks and how far to trust them; every rank must call it.
+
+        Args:
+            scores: the same rows by score, of `scores`.
+        """
+        return DetailedEvaluation(
+            **self.compute().to_dict(),
+            auc_interval=auc_interval(scores.negatives, scores.positives),
+            log_loss_interval=self.log_loss_interval(),
+            reliability=scores.reliability(),
+        )

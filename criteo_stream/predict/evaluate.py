@@ -10,7 +10,8 @@ from criteo_stream.base.ranks import Ranks, process_group
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.order import LANES
-from criteo_stream.metrics.measure import EVALUATION_BATCH, detailed, measure
+from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference
+from criteo_stream.metrics.measure import EVALUATION_BATCH, measure
 from criteo_stream.metrics.paired import compare
 from criteo_stream.metrics.plots import plot_scores
 from criteo_stream.predict.restore import LoadedRun, load_run
@@ -66,7 +67,7 @@ def evaluate_run(
     workers: int = 1,
     plots: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> DetailedEvaluation:
     """Evaluate a run's best weights; under torchrun the ranks share the rows.
 
     Args:
@@ -78,7 +79,7 @@ def evaluate_run(
         quiet: show no progress.
 
     Returns:
-        The figures of `detailed`, the same on every rank.
+        The figures, the same on every rank.
 
     Raises:
         CriteoStreamError: as `opened_split`.
@@ -88,7 +89,27 @@ def evaluate_run(
         scores = metrics.scores()
         if plots and ranks.is_writer:
             plot_scores(scores, split, RunFolder(run).plots)
-        return detailed(metrics, scores)
+        return metrics.compute_detailed(scores)
+
+
+class ComparedRuns(NamedTuple):
+    """Two runs on the same rows."""
+
+    evaluation: DetailedEvaluation
+    """Of the first run."""
+    against: str
+    """Folder of the second run."""
+    other: DetailedEvaluation
+    """Of the second run."""
+    difference: Difference
+    """The first run less the second."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, as ``--json`` prints them."""
+        return self.evaluation.to_dict() | {
+            "against": {"run": self.against, **self.other.to_dict()},
+            "difference": self.difference.to_dict(),
+        }
 
 
 def compare_runs(
@@ -100,12 +121,8 @@ def compare_runs(
     workers: int = 1,
     plots: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> ComparedRuns:
     """Evaluate two runs' best weights on the same rows; under torchrun the ranks share them.
-
-    Returns:
-        The figures of `evaluate_run` for ``run``; ``against``: those of the other run; and
-        ``difference``: ``run`` less the other, of `PairedDifference`.
 
     Raises:
         CriteoStreamError: as `opened_split`; the second run's fit must be the first's.
@@ -119,5 +136,5 @@ def compare_runs(
         scores = [model_metrics.scores() for model_metrics in metrics]
         if plots and ranks.is_writer:
             plot_scores(scores[0], split, RunFolder(run).plots)
-        figures, others = map(detailed, metrics, scores)
-        return figures | {"against": {"run": str(against), **others}, "difference": difference}
+        first, second = (m.compute_detailed(s) for m, s in zip(metrics, scores, strict=True))
+        return ComparedRuns(first, str(against), second, difference)

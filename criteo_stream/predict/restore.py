@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from torch import Tensor, nn
 
@@ -13,9 +12,7 @@ from criteo_stream.models import build_model
 from criteo_stream.runs.checkpoint import CheckpointFolder
 from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.folder import RunFolder
-
-MODEL_PREFIX: Final = "model."
-"""Of the model's tensors in a checkpoint."""
+from criteo_stream.runs.state import TrainState, weights_in
 
 
 @dataclass(frozen=True)
@@ -57,26 +54,16 @@ def load_run(run: Path | str, data: Path | str | None = None) -> LoadedRun:
         )
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
     model = build_model(record.config, manifest)
-    load_weights(model, checkpoint.tensors, folder.path)
-    return LoadedRun(model, record.config, path, manifest, checkpoint.state["step"])
+    load_weights(model, weights_in(checkpoint.tensors), folder.path)
+    return LoadedRun(model, record.config, path, manifest, TrainState.of(checkpoint.state).step)
 
 
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's weights by their names in a checkpoint."""
-    return {MODEL_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Copy a checkpoint's weights into a model.
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
+    """Copy weights into a model; ``where`` they are from is for messages.
 
     Raises:
         RunError: they are another model's.
     """
-    weights = {
-        name.removeprefix(MODEL_PREFIX): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(MODEL_PREFIX)
-    }
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -60,5 +60,12 @@ def write_report(
         "out": str(out),
         "bytes": len(page),
         "split": split,
-        "runs": [{"run": f.path, **f.figures, "difference": f.difference} for f in facts],
+        "runs": [
+            {
+                "run": f.path,
+                **f.evaluation.to_dict(),
+                "difference": f.difference and f.difference.to_dict(),
+            }
+            for f in facts
+        ],
     }

@@ -110,7 +110,9 @@ def _over_rows(
     def draw(axes: "Axes") -> None:
         for number, run in enumerate(runs):
             for key, style in figures:
-                points = [(x["rows"], x[key]) for x in run.history if x.get(key) is not None]
+                points = [
+                    (x.rows, getattr(x, key)) for x in run.history if getattr(x, key) is not None
+                ]
                 axes.plot(
                     [x for x, _ in points], [y for _, y in points], style,
                     color=series_color(number), marker="o", markersize=3,

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from criteo_stream.data.dataset import CriteoDataset
-from criteo_stream.metrics.measure import detailed, measure
+from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference
+from criteo_stream.metrics.measure import measure
 from criteo_stream.metrics.paired import compare
 from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.metrics.streaming import BinaryMetrics
@@ -15,6 +16,7 @@ from criteo_stream.predict.restore import load_run
 from criteo_stream.report.columns import CategoryFacts, IntegerFacts, column_facts
 from criteo_stream.report.importance import Importance, importance
 from criteo_stream.runs.folder import RunFolder, RunRecord
+from criteo_stream.runs.history import HistoryLine
 
 SAMPLE_ROWS: Final = 16384
 """Rows that the importance of fields is measured on, spread over the split."""
@@ -40,17 +42,16 @@ class RunFacts:
     name: str
     path: str
     record: RunRecord
-    history: list[dict[str, Any]]
+    history: list[HistoryLine]
     step: int
     """Of the best weights."""
     parameters: int
-    figures: dict[str, Any]
-    """Of `evaluation.detailed`."""
+    evaluation: DetailedEvaluation
     scores: ScoreCounts
     importance: Importance
     data: DataFacts
-    difference: dict[str, Any] | None
-    """This run less the first, of `PairedDifference`; None for the first and on other data."""
+    difference: Difference | None
+    """This run less the first; None for the first and on other data."""
 
 
 def gather(
@@ -89,7 +90,7 @@ def _run_facts(
         history=folder.history.read(),
         step=loaded.step,
         parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
-        figures=detailed(metrics, scores),
+        evaluation=metrics.compute_detailed(scores),
         scores=scores,
         importance=_importance(opened),
         data=next(seen, None) or _data_facts(opened),
@@ -99,7 +100,7 @@ def _run_facts(
 
 def _measured(
     opened: OpenedSplit, before: Sequence[RunFacts], *, quiet: bool
-) -> tuple[BinaryMetrics, dict[str, Any] | None]:
+) -> tuple[BinaryMetrics, Difference | None]:
     """The run's metrics, and its difference from the first run where both know the same rows."""
     ranks, loaded, dataset = opened
     if not before or before[0].data.fingerprint != loaded.manifest.fingerprint:

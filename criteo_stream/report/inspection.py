@@ -142,9 +142,8 @@ def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
 
 
 def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
-    from criteo_stream.metrics.evaluation import figures_text
-    from criteo_stream.predict.restore import MODEL_PREFIX
     from criteo_stream.runs.checkpoint import CheckpointFolder, describe_checkpoint, read_checkpoint
+    from criteo_stream.runs.state import TrainState, weights_in
 
     folder = RunFolder(path)
     record = folder.read()
@@ -156,23 +155,23 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
     history = folder.history.read()
     parameters: list[dict[str, Any]] = [
         {
-            "layer": name.removeprefix(MODEL_PREFIX),
+            "layer": name,
             "shape": list(tensor.shape),
             "parameters": math.prod(tensor.shape),
             "bytes": tensor.bytes,
         }
-        for name, tensor in tensors.items()
-        if name.startswith(MODEL_PREFIX)
+        for name, tensor in weights_in(tensors).items()
     ]
-    best = state["best"]["best"] if state else None
+    saved = TrainState.of(state) if state else None
+    best = saved.best if saved else None
     figures: dict[str, Any] = {
         "kind": "run",
         "model": record.config.model,
         "data": record.data,
         "fingerprint": record.fingerprint,
-        "step": state.get("step", 0),
-        "total_steps": state.get("total_steps"),
-        "best": best,
+        "step": saved.step if saved else 0,
+        "total_steps": saved.total_steps if saved else None,
+        "best": best and best.to_dict(),
         "parameters": parameters,
         "checkpoints": [step.name for step in steps],
         "evaluations": len(history),
@@ -182,7 +181,7 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
         f"{figures['total_steps'] or 0:,}, {len(history)} evaluations",
     ]
     if best:
-        text.append(f"best at step {best['step']:,}: {figures_text(best)}")
+        text.append(f"best at step {best.step:,}: {best.text()}")
     total = sum(p["parameters"] for p in parameters)
     text += [
         "",

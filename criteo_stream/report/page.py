@@ -75,15 +75,15 @@ def _summary(runs: Sequence[RunFacts]) -> list[_Row]:
     def row(name: str, values: Iterable[Any]) -> _Row:
         return _Row(name=name, cells=[str(value) for value in values])
 
-    last = [run.history[-1] if run.history else {} for run in runs]
+    last = [run.history[-1] if run.history else None for run in runs]
     return [
         row("folder", (run.path for run in runs)),
         row("data set", (run.data.path for run in runs)),
         row("fingerprint", (run.data.fingerprint for run in runs)),
         row("training rows", (f"{run.data.rows['train']:,}" for run in runs)),
         row("parameters", (f"{run.parameters:,}" for run in runs)),
-        row("training rows seen", (_number(line.get("rows")) for line in last)),
-        row("steps", (_number(line.get("step")) for line in last)),
+        row("training rows seen", (_number(line.rows if line else None) for line in last)),
+        row("steps", (_number(line.step if line else None) for line in last)),
         row("best weights at step", (f"{run.step:,}" for run in runs)),
         row("rows per second", (_number(_speed(run)) for run in runs)),
         row("peak memory", (_peak(run) for run in runs)),
@@ -106,14 +106,14 @@ def _options(runs: Sequence[RunFacts]) -> list[_Row]:
 
 def _speed(run: RunFacts) -> float | None:
     """Training rows per second over the whole run."""
-    rows = [0, *(line["rows"] for line in run.history)]
-    parts = [(rows[i + 1] - rows[i], line["rows_per_second"]) for i, line in enumerate(run.history)]
+    rows = [0, *(line.rows for line in run.history)]
+    parts = [(rows[i + 1] - rows[i], line.rows_per_second) for i, line in enumerate(run.history)]
     seconds = sum(part / rate for part, rate in parts if rate)
     return sum(part for part, _ in parts) / seconds if seconds else None
 
 
 def _peak(run: RunFacts) -> str:
-    peaks = [line["peak_memory_bytes"] for line in run.history]
+    peaks = [line.peak_memory_bytes for line in run.history]
     return format_size(max(peaks)) if peaks else "–"
 
 

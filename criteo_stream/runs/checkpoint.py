@@ -22,7 +22,8 @@ from criteo_stream.base.errors import RunError
 from criteo_stream.base.storage import file_crc32, full_disk_explained, sync_folder, write_json
 from criteo_stream.runs.tensorfile import Described, describe_tensors, write_tensors
 
-CHECKPOINT_VERSION: Final = 1
+CHECKPOINT_VERSION: Final = 2
+_READABLE: Final = (1, CHECKPOINT_VERSION)
 _TENSORS: Final = "tensors.safetensors"
 _STATE: Final = "state.json"
 _NAME: Final = re.compile(r"step-\d{10}")
@@ -81,9 +82,9 @@ class CheckpointFolder:
             self._remove(final)  # the same step, saved by an earlier call
             partial.rename(final)
             sync_folder(self.folder)
-            self._point("last", final)
+            point_link(self.folder, "last", final)
             if best:
-                self._point("best", final)
+                point_link(self.folder, "best", final)
         self._drop_old()
         return final
 
@@ -100,19 +101,12 @@ class CheckpointFolder:
         for path in self.steps():
             if path > self.path(step):
                 self._remove(path)
-        self._point("last", self.path(step))
+        point_link(self.folder, "last", self.path(step))
         if best_step is None:
             (self.folder / "best").unlink(missing_ok=True)
         else:
-            self._point("best", self.path(best_step))
+            point_link(self.folder, "best", self.path(best_step))
         self._drop_old()
-
-    def _point(self, name: str, target: Path) -> None:
-        aside = self.folder / f".{name}.partial"
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(target.name)
-        aside.replace(self.folder / name)
-        sync_folder(self.folder)
 
     def _drop_old(self) -> None:
         kept = {path.name for path in self.steps()[-self._keep :]}
@@ -175,13 +169,22 @@ class CheckpointFolder:
         return read_checkpoint(self.folder / target)
 
 
+def point_link(folder: Path, name: str, target: Path) -> None:
+    """Let a link in a folder name another entry of it, at no time none."""
+    aside = folder / f".{name}.partial"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target.name)
+    aside.replace(folder / name)
+    sync_folder(folder)
+
+
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     state = {
         "version": CHECKPOINT_VERSION,
         "tensors_crc32": write_tensors(folder / _TENSORS, checkpoint.tensors),
         "state": checkpoint.state,
     }
-    write_json(folder / _STATE, {**state, "state_crc32": _state_crc32(state)})
+    write_json(folder / _STATE, {**state, "state_crc32": state_crc32(state)})
     sync_folder(folder)
 
 
@@ -226,15 +229,16 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise _DamagedError(f"{path} is incomplete: {_STATE} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _DamagedError(f"{file} is damaged ({error})") from None
-    if found != _state_crc32(raw):
+    if found != state_crc32(raw):
         raise _DamagedError(f"{file} is damaged: its checksum differs")
-    if version != CHECKPOINT_VERSION:
+    if version not in _READABLE:
         raise RunError(
-            f"{path} has checkpoint version {version}, this package reads "
+            f"{path} has checkpoint version {version}, this package reads up to "
             f"{CHECKPOINT_VERSION}: continue with the package version that wrote it"
         )
     return raw
 
 
-def _state_crc32(state: dict[str, Any]) -> str:
+def state_crc32(state: dict[str, Any]) -> str:
+    """Checksum of what ``state.json`` says beside it."""
     return f"{zlib.crc32(json.dumps(state, sort_keys=True).encode()):08x}"

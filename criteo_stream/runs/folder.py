@@ -74,17 +74,17 @@ class RunFolder:
             RunError: another process trains in it, or the folder holds something else.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} exists and is not a folder: choose another --run")
+            raise RunError(f"{self.path} exists and is not a folder: choose another --out")
         with full_disk_explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         foreign = [p for p in self.path.iterdir() if not p.name.startswith(".")]
         if foreign and not self._config.exists():
             raise RunError(
                 f"{self.path} is not empty and is not a run (found {foreign[0].name}): "
-                "choose another --run"
+                "choose another --out"
             )
         busy = RunError(
-            f"another process trains in {self.path}: wait for it, or choose another --run"
+            f"another process trains in {self.path}: wait for it, or choose another --out"
         )
         with locked_folder(self.path, busy):
             yield
@@ -120,7 +120,7 @@ class RunFolder:
         if record.fingerprint != manifest.fingerprint:
             raise RunError(
                 f"{self.path} is a run on another data set (fingerprint {record.fingerprint}, "
-                f"now {manifest.fingerprint}): choose another --run"
+                f"now {manifest.fingerprint}): choose another --out"
             )
         begun: dict[str, Any] = record.config.to_dict() | {"from": record.from_run}
         wanted: dict[str, Any] = config.to_dict() | {"from": from_run and str(from_run.resolve())}
@@ -131,7 +131,7 @@ class RunFolder:
 
 def _differs(path: Path, name: str, begun: Any, wanted: Any) -> str:
     flag = "--" + name.replace("_", "-")
-    advice = "give the same again to continue it, or choose another --run"
+    advice = "give the same again to continue it, or choose another --out"
     if name == "epochs" and wanted > begun:
         # The learning rate has fallen to zero over the planned steps: more of them is a new plan.
         advice = f"to go on from its weights, start a new run with --from {path}"

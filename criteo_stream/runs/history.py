@@ -1,13 +1,62 @@
-"""The history of a run: ``history.jsonl``, a line an evaluation."""
+"""The history of a run: ``history.jsonl``, a line per evaluation."""
 
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.storage import full_disk_explained, write_bytes
+from criteo_stream.metrics.evaluation import figures_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryLine:
+    """An evaluation on the valid split in the course of training, and how training went to it."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Steps done, over all epochs."""
+    rows: int
+    """Training rows seen, over all epochs and ranks."""
+    train_loss: float
+    """Mean log loss of the training rows since the evaluation before, each before its update."""
+    learning_rate: float
+    """Of the last step."""
+    auc: float | None
+    log_loss: float | None
+    ne: float | None
+    calibration: float | None
+    """Figures as in `Evaluation`; None where undefined, or where the valid split is empty."""
+    rows_per_second: int
+    """Of the steps since the evaluation before."""
+    waited_for_data: float
+    """Share of their time that was spent waiting for the loader."""
+    peak_memory_bytes: int
+    """The ranks' peaks so far, added up."""
+
+    def text(self) -> str:
+        """The figures in one line."""
+        return figures_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `to_dict`.
+
+        Raises:
+            ValueError: a value is missing.
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in values]:
+            raise ValueError(f"no {missing[0]}")
+        return cls(**{name: values[name] for name in names})
 
 
 class History:
@@ -16,20 +65,24 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, evaluation: Mapping[str, Any]) -> None:
-        """Add a line."""
+    def append(self, line: HistoryLine) -> None:
+        """Add a line.
+
+        Raises:
+            OutputError: the disk is full.
+        """
         with full_disk_explained(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(evaluation) + "\n")
+            file.write(_written(line))
             file.flush()
             os.fsync(file.fileno())
 
     def cut_after(self, step: int) -> None:
         """Drop lines of steps after a checkpoint's, and a last line that a crash cut short."""
         if self._path.exists():
-            kept = [line for line in self.read() if line["step"] <= step]
-            write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            kept = [line for line in self.read() if line.step <= step]
+            write_bytes(self._path, "".join(map(_written, kept)).encode())
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[HistoryLine]:
         """All whole lines.
 
         Raises:
@@ -38,10 +91,17 @@ class History:
         if not self._path.exists():
             return []
         lines = self._path.read_text(encoding="utf-8").split("\n")
-        found = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                raise RunError(f"{self._path}, line {number}: not JSON; restore the file") from None
-        return found
+        return [self._parsed(number, line) for number, line in enumerate(lines[:-1], start=1)]
+
+    def _parsed(self, number: int, line: str) -> HistoryLine:
+        where = f"{self._path}, line {number}"
+        try:
+            return HistoryLine.from_dict(json.loads(line))
+        except json.JSONDecodeError:
+            raise RunError(f"{where}: not JSON; restore the file") from None
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{where}: not an evaluation ({error}); restore the file") from None
+
+
+def _written(line: HistoryLine) -> str:
+    return json.dumps(line.to_dict()) + "\n"

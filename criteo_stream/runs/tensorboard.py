@@ -1,10 +1,10 @@
 """Figures of a run for TensorBoard: a curve for each, over training rows."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.runs.history import HistoryLine
 
 _NOT_CURVES: Final = ("epoch", "step", "rows")
 
@@ -30,11 +30,11 @@ class Board:
         # Steps before it stay: events of later ones are of work that is done again.
         self._writer = SummaryWriter(str(folder), purge_step=rows + 1)
 
-    def add(self, evaluation: Mapping[str, Any]) -> None:
+    def add(self, evaluation: HistoryLine) -> None:
         """Add the figures of a line of the history; undefined ones have no point."""
-        for name, value in evaluation.items():
+        for name, value in evaluation.to_dict().items():
             if name not in _NOT_CURVES and value is not None:
-                self._writer.add_scalar(name, value, evaluation["rows"])
+                self._writer.add_scalar(name, value, evaluation.rows)
         self._writer.flush()
 
     def close(self) -> None:

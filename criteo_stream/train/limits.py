@@ -1,4 +1,4 @@
-"""Whether a run fits: memory and disk that its tables take, known before the first is allocated."""
+"""What a run cannot start without: memory, disk and labels of both kinds, known beforehand."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from criteo_stream.base.amounts import format_size
-from criteo_stream.base.errors import OutputError, RunError
+from criteo_stream.base.errors import DataSetError, OutputError, RunError
 from criteo_stream.base.memory import available_bytes
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.manifest import Manifest
@@ -53,7 +53,7 @@ def refuse_what_does_not_fit(
             "larger --min-count or a --max-vocabulary, or train with a smaller --embedding-dim"
         )
     if ranks.is_writer and not resuming:
-        _refuse_full_disk(checkpoints, (keep + 2) * _COPIES * size, keep)
+        refuse_full_disk(checkpoints, (keep + 2) * _COPIES * size, keep)
 
 
 def _parameter_bytes(model: nn.Module) -> int:
@@ -68,15 +68,38 @@ def _free_memory(ranks: Ranks) -> int | None:
     return None if free is None else free // ranks.local_world_size
 
 
-def _refuse_full_disk(checkpoints: Path, needed: int, keep: int) -> None:
-    free = _free_disk(checkpoints.parent)
+def refuse_full_disk(checkpoints: Path, needed: int, keep: int) -> None:
+    """Compare the bytes that checkpoints can take with the free space of their disk.
+
+    Raises:
+        OutputError: they do not fit.
+    """
+    free = free_disk(checkpoints.parent)
     if needed > free:
         raise OutputError(
             f"checkpoints in {checkpoints} can take {format_size(needed)} (--keep {keep}, the "
             f"best, and the one being written), {format_size(free)} of disk are free: free some, "
-            "choose another --run, or train with a smaller --keep or --embedding-dim"
+            "choose another --out, or train with a smaller --keep or --embedding-dim"
         )
 
 
-def _free_disk(folder: Path) -> int:
+def free_disk(folder: Path) -> int:
+    """Free bytes of the disk that a folder is on."""
     return shutil.disk_usage(folder).free
+
+
+def refuse_one_label(data: Path, manifest: Manifest) -> None:
+    """Refuse a train split from which nothing can be learned.
+
+    Raises:
+        DataSetError: it is empty, or all of its labels are equal.
+    """
+    rows = manifest.rows["train"]
+    positives = sum(shard.positives for shard in manifest.shards["train"])
+    if not rows:
+        raise DataSetError(f"the train split of {data} is empty: there is nothing to train on")
+    if positives in (0, rows):
+        raise DataSetError(
+            f"all {rows:,} training labels of {data} are {int(positives > 0)}: "
+            "there is nothing to learn; check the label column of the raw logs"
+        )

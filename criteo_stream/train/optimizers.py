@@ -1,14 +1,9 @@
 """What steps a model: row-wise Adam for its tables, Adam for the few dense parameters."""
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 
 from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
-
-OPTIMIZER_PREFIX: Final = "optimizer."
-"""Of the moments in a checkpoint."""
 
 
 class Optimizers:
@@ -43,11 +38,15 @@ class Optimizers:
         if dense:
             self._optimizers.append(torch.optim.Adam(dense))
 
-    def step(self, learning_rate: float) -> None:
-        """Update all parameters from their gradients."""
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the rate of the steps to come."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Update all parameters from their gradients."""
+        for optimizer in self._optimizers:
             optimizer.step()
 
     def zero_grad(self) -> None:
@@ -56,16 +55,16 @@ class Optimizers:
             optimizer.zero_grad()
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Moments and step counts by parameter, for a checkpoint."""
+        """Moments and step counts by parameter, as ``parameter.name``."""
         return {
-            f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}.{key}": torch.as_tensor(value)
+            f"{self._names[id(parameter)]}.{key}": torch.as_tensor(value)
             for optimizer in self._optimizers
             for parameter, state in optimizer.state.items()
             for key, value in state.items()
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Undo `state_tensors`, by copying; other names are passed over."""
+        """Undo `state_tensors`, by copying."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -74,7 +73,7 @@ class Optimizers:
     def _load_parameter(
         self, optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: dict[str, Tensor]
     ) -> None:
-        prefix = f"{OPTIMIZER_PREFIX}{self._names[id(parameter)]}."
+        prefix = f"{self._names[id(parameter)]}."
         for name, tensor in tensors.items():
             key = name.removeprefix(prefix)
             if key == name or "." in key:

@@ -1,16 +1,17 @@
-"""What a call of training came to."""
+"""The result of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from criteo_stream.base.amounts import format_size
-from criteo_stream.metrics.evaluation import FIGURES, figures_text
+from criteo_stream.metrics.evaluation import FIGURES
+from criteo_stream.runs.history import HistoryLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a run came to."""
+    """The result of a training run."""
 
     run: Path
     steps: int
@@ -22,13 +23,14 @@ class TrainResult:
     """Of this call's steps, evaluations not counted."""
     peak_memory_bytes: int
     """Of this call, the ranks' peaks added up."""
-    best: dict[str, Any] | None
+    best: HistoryLine | None
     """The best evaluation."""
     resumed_from: int | None
     """Step of the checkpoint that this call continued from."""
     finished: bool
     """False where a signal stopped it."""
-    history: list[dict[str, Any]]
+    history: list[HistoryLine]
+    """All evaluations of the run."""
 
     def to_dict(self) -> dict[str, Any]:
         """The figures of ``--json``."""
@@ -40,7 +42,7 @@ class TrainResult:
             "rows_per_second": round(self.rows_per_second),
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": self.peak_memory_bytes,
-            "best": {k: self.best[k] for k in keys} if self.best else None,
+            "best": {key: getattr(self.best, key) for key in keys} if self.best else None,
             "resumed_from": self.resumed_from,
             "finished": self.finished,
         }
@@ -58,5 +60,5 @@ class TrainResult:
             f"peak memory {format_size(self.peak_memory_bytes)}"
         )
         if self.best:
-            text += f"; best at step {self.best['step']:,}: valid {figures_text(self.best)}"
+            text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
         return text

@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from criteo_stream import Trainer
+from criteo_stream.base.options import declared
 from criteo_stream.data.manifest import MANIFEST_NAME
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
 from criteo_stream.predict.scorer import Scorer
 from criteo_stream.prepare.stage2_fit import load_encoder
-from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.config import Execution, TrainConfig
 from criteo_stream.runs.folder import RunFolder
 from tests.support import processes
 from tests.support.paths import real_rows
@@ -75,7 +76,7 @@ def data(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    figures = last_json(run("train", data, "--run", folder, "--batch-size", 256, "--json"))
+    figures = last_json(run("train", data, "--out", folder, "--batch-size", 256, "--json"))
     assert figures["finished"]
     return folder
 
@@ -118,7 +119,7 @@ def test_print_config_is_a_config_that_works(data: Path, tmp_path: Path) -> None
     file.write_text(
         printed.stdout.replace("# epochs =", "epochs = 1").replace("# bins =", "bins = 8")
     )
-    command = ["train", data, "--run", tmp_path / "run", "--config", file]
+    command = ["train", data, "--out", tmp_path / "run", "--config", file]
     figures = last_json(run(*command, "--evaluate-every", "1k", "--json"))
     record = RunFolder(tmp_path / "run").read().config
     assert (record.bins, record.epochs, record.evaluate_every) == (8, 1, 1000)
@@ -160,7 +161,7 @@ def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path
     keys = {"rows", "seconds", "rows_per_second", "peak_memory_bytes", "stages", "resumed"}
     assert keys <= prepared.keys()
     assert prepared["rows"].keys() == {"train", "valid", "test", "rejected", "read"}
-    again = last_json(run("train", data, "--run", trained, "--batch-size", 256, "--json"))
+    again = last_json(run("train", data, "--out", trained, "--batch-size", 256, "--json"))
     keys = {"steps", "rows", "rows_per_second", "seconds", "peak_memory_bytes", "best"}
     assert keys | {"resumed_from"} <= again.keys()
     figures = {"auc", "log_loss", "ne", "calibration"}
@@ -183,12 +184,13 @@ def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path
 
 def test_evaluate_tells_how_far_to_trust_it(data: Path, trained: Path, tmp_path: Path) -> None:
     last_json(
-        run("train", data, "--run", tmp_path / "b", "--batch-size", 256, "--seed", 1, "--json")
+        run("train", data, "--out", tmp_path / "b", "--batch-size", 256, "--seed", 1, "--json")
     )
     told = run("evaluate", trained, "--against", tmp_path / "b", "--plots")
     pair = last_json(run("evaluate", trained, "--against", tmp_path / "b", "--json"))
     alone, other = (
-        json.loads(json.dumps(evaluate_run(path, quiet=True))) for path in (trained, tmp_path / "b")
+        json.loads(json.dumps(evaluate_run(path, quiet=True).to_dict()))
+        for path in (trained, tmp_path / "b")
     )
     against, difference = pair.pop("against"), pair.pop("difference")
     assert (pair, against) == (alone, {"run": str(tmp_path / "b"), **other})
@@ -236,7 +238,7 @@ def test_inspect_verify_names_a_damaged_file(raw: Path, tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     assert_refused(run("inspect", tmp_path / "data", "--verify"), 1, shard.name, "damaged")
-    assert_refused(run("train", tmp_path / "data", "--run", tmp_path / "run"), 1, shard.name)
+    assert_refused(run("train", tmp_path / "data", "--out", tmp_path / "run"), 1, shard.name)
 
 
 def test_demo_end_to_end(tmp_path: Path) -> None:
@@ -275,18 +277,18 @@ def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: P
     assert_refused(run("preprocess", raw, "--out", raw.parent), 1, "not empty")
     other = tmp_path / "other"
     last_json(run("preprocess", raw, "--out", other, "--min-count", 7, "--json"))
-    last_json(run("train", other, "--run", tmp_path / "run", "--batch-size", 512, "--json"))
+    last_json(run("train", other, "--out", tmp_path / "run", "--batch-size", 512, "--json"))
     assert_refused(
-        run("train", data, "--run", tmp_path / "run", "--batch-size", 512), 1, "another data set"
+        run("train", data, "--out", tmp_path / "run", "--batch-size", 512), 1, "another data set"
     )
-    assert_refused(run("train", raw.parent, "--run", tmp_path / "x"), 1, "not a complete data set")
+    assert_refused(run("train", raw.parent, "--out", tmp_path / "x"), 1, "not a complete data set")
     assert_refused(run("evaluate", data), 1, "not a run")
     manifest = other / MANIFEST_NAME
     manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 99'))
     assert_refused(run("inspect", other), 1, "format version 99")
     ones = write_raw(tmp_path / "ones.txt", [with_field(0, b"1", x) for x in raw_lines(300)])
     last_json(run("preprocess", ones, "--out", tmp_path / "ones", "--json"))
-    assert_refused(run("train", tmp_path / "ones", "--run", tmp_path / "y"), 1, "labels", "are 1")
+    assert_refused(run("train", tmp_path / "ones", "--out", tmp_path / "y"), 1, "labels", "are 1")
 
 
 @pytest.mark.parametrize(
@@ -296,9 +298,9 @@ def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: P
         (("preprocess", "x", "--out", "y", "--split", "half"), "half"),
         (("preprocess", "x", "--out", "y", "--min-count", "0"), "--min-count"),
         (("preprocess", "x", "--out", "y", "--valid", "0.6", "--test", "0.6"), "nothing to train"),
-        (("train", "x", "--run", "y", "--numeric", "log"), "log"),
-        (("train", "x", "--run", "y", "--batch-size", "0"), "--batch-size"),
-        (("train", "x", "--run", "y", "--config", "none.toml"), "none.toml"),
+        (("train", "x", "--out", "y", "--numeric", "log"), "log"),
+        (("train", "x", "--out", "y", "--batch-size", "0"), "--batch-size"),
+        (("train", "x", "--out", "y", "--config", "none.toml"), "none.toml"),
         (("evaluate", "x", "--split", "all"), "all"),
     ],
 )
@@ -312,7 +314,7 @@ def test_real_rows_from_raw_to_predictions(name: str, tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "run"
     prepared = last_json(run("preprocess", raw, "--out", data, "--json"))
     assert prepared["rows"]["rejected"] == 0
-    last_json(run("train", data, "--run", folder, "--batch-size", 512, "--json"))
+    last_json(run("train", data, "--out", folder, "--batch-size", 512, "--json"))
     figures = last_json(run("evaluate", folder, "--json"))
     assert figures["auc"] > (0.7 if "kaggle" in name else 0.4)
     predicted = last_json(run("predict", folder, raw, "--out", tmp_path / "p.parquet", "--json"))
@@ -327,3 +329,14 @@ def test_python_api_does_what_the_command_line_does(data: Path, trained: Path) -
     result = trainer.fit()
     ours, theirs = (load_run(path).model.state_dict() for path in (result.run, trained))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("program", [["-m", "criteo_stream"], ["--no-python", "criteo-stream"]])
+def test_torchrun_leaves_every_option_to_the_program(program: list[str]) -> None:
+    from torch.distributed.run import parse_args
+
+    options = [*declared(TrainConfig).values(), *declared(Execution).values()]
+    flags = [word for option in options for word in (option.flag, "x")]
+    arguments = ["train", "data", "--out", "run", "--config", "c", "--json", "--quiet", *flags]
+    parsed = parse_args(["--nproc-per-node", "2", *program, *arguments])
+    assert parsed.training_script_args == arguments

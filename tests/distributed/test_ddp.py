@@ -11,7 +11,7 @@ from criteo_stream.runs.checkpoint import CheckpointFolder
 from tests.support.processes import TIMEOUT, Plan, start, torchrun, wait_for
 from tests.support.training import as_flags, farthest, figures, fit, outcome, tiny_set, weights
 
-STEP = "criteo_stream.train.session:Session._train_step"
+STEP = "criteo_stream.train.loop:train_step"
 FIGURES = ("train_loss", "auc", "log_loss", "ne", "calibration")
 
 
@@ -21,7 +21,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(data: Path, run: Path, **options: Any) -> list[str]:
-    return ["train", str(data), "--run", str(run), *as_flags(**options)]
+    return ["train", str(data), "--out", str(run), *as_flags(**options)]
 
 
 def last_json(text: str) -> dict[str, Any]:

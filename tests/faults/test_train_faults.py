@@ -60,7 +60,7 @@ def train(
     **options: Any,
 ) -> Running:
     flags = as_flags(**PLAN | options, workers=workers)
-    command = ["train", str(data), "--run", str(folder / "run"), *flags]
+    command = ["train", str(data), "--out", str(folder / "run"), *flags]
     return start(command, folder, ranks=ranks, plan=plan)
 
 
@@ -141,15 +141,15 @@ MOMENTS = [
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="before"),
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="after"),
     Plan(target=CHECKPOINT + "_write", call=3, when="after"),
-    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=1),
-    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=3),
-    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=4),  # ``best`` of the first evaluation
-    Plan(target=CHECKPOINT + "CheckpointFolder._point", call=4, when="after"),
+    Plan(target=CHECKPOINT + "point_link", call=1),
+    Plan(target=CHECKPOINT + "point_link", call=3),
+    Plan(target=CHECKPOINT + "point_link", call=4),  # ``best`` of the first evaluation
+    Plan(target=CHECKPOINT + "point_link", call=4, when="after"),
     Plan(target=CHECKPOINT + "CheckpointFolder._drop_old", call=4),
     Plan(target=CHECKPOINT + "shutil.rmtree", call=5),
     Plan(target="criteo_stream.runs.history:History.append", call=1),
     Plan(target="criteo_stream.runs.history:History.append", call=2, when="after"),
-    Plan(target="criteo_stream.train.session:evaluate", call=2, when="after"),
+    Plan(target="criteo_stream.train.recorder:evaluate", call=2, when="after"),
     Plan(target="criteo_stream.runs.folder:write_bytes", call=1),
     Plan(target="criteo_stream.runs.folder:write_bytes", call=1, when="after"),
 ]
@@ -178,9 +178,7 @@ def test_a_signal_saves_and_ends_well(
     ranks: int,
 ) -> None:
     """Only the last rank gets it: all agree on the step."""
-    plan = Plan(
-        target="criteo_stream.train.session:Session._train_step", call=50, act=name, rank=ranks - 1
-    )
+    plan = Plan(target="criteo_stream.train.loop:train_step", call=50, act=name, rank=ranks - 1)
     stopped = train(data, tmp_path, ranks=ranks, plan=plan)
     assert stopped.wait() == [0] * ranks, stopped.text()
     assert "the same command again continues" in stopped.text(0)
@@ -199,7 +197,7 @@ def test_killed_while_a_slow_save_follows_a_signal(
     mark = tmp_path / "saving"
     plan = Plan(target=CHECKPOINT + "write_tensors", call=3, act="slow")
     flags = as_flags(**PLAN, workers=1)
-    command = ["train", str(data), "--run", str(tmp_path / "run"), *flags]
+    command = ["train", str(data), "--out", str(tmp_path / "run"), *flags]
     running = start(command, tmp_path, plan=plan, env={"SLOW_MARK": str(mark)})
     wait_for(mark.exists)
     before = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()
@@ -214,7 +212,7 @@ def test_killed_while_a_slow_save_follows_a_signal(
 
 
 def test_a_rank_that_is_killed_takes_the_other_down(data: Path, tmp_path: Path) -> None:
-    plan = Plan(target="criteo_stream.train.session:Session._train_step", call=40, rank=1)
+    plan = Plan(target="criteo_stream.train.loop:train_step", call=40, rank=1)
     running = train(data, tmp_path, ranks=2, plan=plan)
     assert running.wait(30) == [1, -signal.SIGKILL]
     text = running.text(0)
@@ -227,7 +225,7 @@ def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
     data: Path, tmp_path: Path
 ) -> None:
     """As when torchrun ends the group after a machine of another rank has frozen."""
-    target = "criteo_stream.train.session:Session._train_step"
+    target = "criteo_stream.train.loop:train_step"
     running = train(
         data, tmp_path, ranks=2, plan=Plan(target=target, call=40, act="SIGSTOP", rank=1)
     )
@@ -246,7 +244,7 @@ def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
 def test_a_rank_that_raises_ends_all_with_its_message(
     data: Path, tmp_path: Path, call: int
 ) -> None:
-    target = "criteo_stream.train.session:Session._train_step"
+    target = "criteo_stream.train.loop:train_step"
     running = train(
         data, tmp_path, ranks=2, plan=Plan(target=target, call=call, act="raise", rank=1)
     )
@@ -257,7 +255,7 @@ def test_a_rank_that_raises_ends_all_with_its_message(
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_cannot_begin_is_heard_once(data: Path, tmp_path: Path, rank: int) -> None:
-    target = "criteo_stream.train.trainer:Session.__init__"
+    target = "criteo_stream.train.training:Training.begin"
     running = train(data, tmp_path, ranks=2, plan=Plan(target=target, act="raise", rank=rank))
     assert running.wait(30) == [1, 1]
     assert running.text(rank) == "error: part-00007.parquet is damaged: restore it\n"
@@ -353,7 +351,7 @@ def test_a_damaged_newest_checkpoint_costs_only_the_way_from_the_one_before(
     stopped = train(
         data,
         tmp_path,
-        plan=Plan(target="criteo_stream.train.session:Session._train_step", call=60),
+        plan=Plan(target="criteo_stream.train.loop:train_step", call=60),
     )
     assert stopped.wait() == [-signal.SIGKILL]
     newest = CheckpointFolder(tmp_path / "run" / "checkpoints").steps()[-1]
@@ -384,9 +382,7 @@ def test_a_crafted_checkpoint_does_not_run_code(data: Path, tmp_path: Path) -> N
         def __reduce__(self) -> tuple[Any, ...]:
             return os.system, (f"touch {tmp_path}/pwned",)
 
-    killed = train(
-        data, tmp_path, plan=Plan(target="criteo_stream.train.session:Session._train_step", call=60)
-    )
+    killed = train(data, tmp_path, plan=Plan(target="criteo_stream.train.loop:train_step", call=60))
     assert killed.wait() == [-signal.SIGKILL]
     for folder in CheckpointFolder(tmp_path / "run" / "checkpoints").steps():
         content = pickle.dumps(Evil())
@@ -423,7 +419,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     with pytest.raises(OutputError, match="of disk are free"):
         fit(data, small_disk / "run", **PLAN)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(criteo_stream.train.limits, "_refuse_full_disk", lambda *_: None)
+        patch.setattr(criteo_stream.train.limits, "refuse_full_disk", lambda *_: None)
         with pytest.raises(OutputError, match=r"disk is full while writing .*step-\d+"):
             fit(data, small_disk / "run", **PLAN)
     latest = CheckpointFolder(small_disk / "run" / "checkpoints").load_latest()

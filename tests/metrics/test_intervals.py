@@ -84,31 +84,31 @@ def test_small_sets_and_ties(rows: list[tuple[int, bool]]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_paired_differences_are_those_of_the_definition(seed: int) -> None:
     logits, labels = pair_of_models(500, seed)
-    figures = paired(logits, labels).compute()
+    figures = paired(logits, labels).difference()
     psi = wins(logits[0], labels) - wins(logits[1], labels)
-    assert figures["auc"] == pytest.approx(psi.mean())
-    assert figures["auc_interval"] == pytest.approx(naive_interval(psi))
+    assert figures.auc == pytest.approx(psi.mean())
+    assert figures.auc_interval == pytest.approx(naive_interval(psi))
     losses = [np.logaddexp(0, np.where(labels, -1, 1) * x.astype(float)) for x in logits]
     d = losses[0] - losses[1]
     half = Z * d.std(ddof=1) / math.sqrt(len(d))
-    assert figures["log_loss"] == pytest.approx(d.mean())
-    assert figures["log_loss_interval"] == pytest.approx((d.mean() - half, d.mean() + half))
+    assert figures.log_loss == pytest.approx(d.mean())
+    assert figures.log_loss_interval == pytest.approx((d.mean() - half, d.mean() + half))
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
     (logits, _), labels = pair_of_models(300, 0)
-    assert paired([logits, logits], labels).compute() == {
+    assert paired([logits, logits], labels).difference().to_dict() == {
         "auc": 0, "auc_interval": (0, 0), "log_loss": 0, "log_loss_interval": (0, 0),
     }  # fmt: skip
 
 
 def test_what_cannot_be_compared_is_none() -> None:
-    figures = paired([np.zeros(3, np.float32)] * 2, np.zeros(3, bool)).compute()
-    assert figures["auc"] is figures["auc_interval"] is None
-    assert figures["log_loss"] == 0
+    figures = paired([np.zeros(3, np.float32)] * 2, np.zeros(3, bool)).difference()
+    assert figures.auc is figures.auc_interval is None
+    assert figures.log_loss == 0
     certain_and_wrong = np.array([math.inf, 0, 0], np.float32)
-    figures = paired([certain_and_wrong, np.zeros(3, np.float32)], np.zeros(3, bool)).compute()
-    assert figures["log_loss"] is figures["log_loss_interval"] is None
+    figures = paired([certain_and_wrong, np.zeros(3, np.float32)], np.zeros(3, bool)).difference()
+    assert figures.log_loss is figures.log_loss_interval is None
 
 
 def test_bootstrap_gives_the_same_widths() -> None:
@@ -119,7 +119,7 @@ def test_bootstrap_gives_the_same_widths() -> None:
     aucs = np.array([[auc(labels[i], x[i]) for x in logits] for i in resampled])
     low, high = delong_interval(logits[0], labels) or (0, 0)
     assert (high - low) / 2 / Z == pytest.approx(aucs[:, 0].std(), rel=0.12)
-    low, high = paired(logits, labels).compute()["auc_interval"]
+    low, high = paired(logits, labels).difference().auc_interval or (0, 0)
     assert (high - low) / 2 / Z == pytest.approx((aucs[:, 0] - aucs[:, 1]).std(), rel=0.12)
     losses = np.logaddexp(0, np.where(labels, -1, 1) * logits[0].astype(float))
     means = [losses[i].mean() for i in resampled]
@@ -135,13 +135,13 @@ def test_95_of_100_intervals_hold_the_truth() -> None:
     hits = np.zeros(4)
     for seed in range(300):
         logits, labels = pair_of_models(300, seed)
-        difference = paired(logits, labels).compute()
+        difference = paired(logits, labels).difference()
         for number, (truth, interval) in enumerate(
             [
                 (auc[0], delong_interval(logits[0], labels)),
                 (loss[0], measured(logits[0], labels).log_loss_interval()),
-                (auc[0] - auc[1], difference["auc_interval"]),
-                (loss[0] - loss[1], difference["log_loss_interval"]),
+                (auc[0] - auc[1], difference.auc_interval),
+                (loss[0] - loss[1], difference.log_loss_interval),
             ]
         ):
             low, high = interval or (0, 0)

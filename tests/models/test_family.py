@@ -342,10 +342,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_interrupted_run_continues_to_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("criteo_stream.train.session.plot_all", lambda history, folder: [])
+    monkeypatch.setattr("criteo_stream.train.assembly.plot_all", lambda history, folder: [])
     plan = {"epochs": 2, "checkpoint_every": 100, **plan}
     result = fit(data, tmp_path / "undisturbed", **plan)
-    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] < 0.9
+    assert result.history[-1].train_loss < result.history[0].train_loss < 0.9
     with monkeypatch.context() as patch:
         crash_after(patch, 12)
         with pytest.raises(Crash):
@@ -356,8 +356,8 @@ def test_an_interrupted_run_continues_to_the_same_weights(
     assert fit(data, tmp_path / "run", **plan).resumed_from == 26  # 10 + 16
     assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
     figures = trainer(data, tmp_path / "run", **plan).evaluate("test")
-    assert figures["rows"] == 120
-    assert figures["auc"] is not None
+    assert figures.rows == 120
+    assert figures.auc is not None
 
 
 def test_the_documented_model_trains(
@@ -372,13 +372,13 @@ def test_the_documented_model_trains(
     (name,) = re.findall(r"--model (mymodels:\w+)", text)
     result = fit(data, tmp_path / "run", model=name)
     assert result.finished
-    assert trainer(data, tmp_path / "run").evaluate("test")["auc"] is not None
-    assert "model.interaction.cross.weight" in weights(tmp_path / "run")
+    assert trainer(data, tmp_path / "run").evaluate("test").auc is not None
+    assert "interaction.cross.weight" in weights(tmp_path / "run")
 
 
 def test_two_ranks_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:
     plan = {"model": "deepfm", "epochs": 2, "hidden": "8,4"}
-    command = ["train", str(data), "--run", str(tmp_path / "two"), *as_flags(**plan)]
+    command = ["train", str(data), "--out", str(tmp_path / "two"), *as_flags(**plan)]
     running = start(command, tmp_path, ranks=2)
     assert running.wait() == [0, 0], running.text()
     fit(data, tmp_path / "one", **plan)

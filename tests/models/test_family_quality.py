@@ -81,6 +81,6 @@ def test_the_family_learns_what_a_factorization_machine_cannot(
         config = TrainConfig(model=name, **OPTIONS, **options)
         trainer = Trainer(data, tmp_path / name, config, quiet=True)
         trainer.fit()
-        found[name] = trainer.evaluate("test")["auc"]
+        found[name] = trainer.evaluate("test").auc
     print(teacher.__name__, seed, {name: round(auc, 4) for name, auc in found.items()})
     assert min(found[name] for name in models) >= found["fm"] + 0.003

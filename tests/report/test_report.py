@@ -88,7 +88,7 @@ def test_figures_are_those_of_evaluate(
     figures, text = reports[2]
     words = Page(text).words
     for run, told in zip(runs, figures["runs"], strict=True):
-        expected = evaluate_run(run, "valid", quiet=True)
+        expected = evaluate_run(run, "valid", quiet=True).to_dict()
         assert {key: told[key] for key in expected} == expected
         assert told["run"] == str(run)
         for key in ("auc", "log_loss"):
@@ -96,7 +96,7 @@ def test_figures_are_those_of_evaluate(
             assert f"{expected[key]:.4f}" in words
             assert f"{low:.4f} to {high:.4f}" in words
     assert figures["runs"][0]["difference"] is None
-    difference = compare_runs(runs[1], runs[0], "valid", quiet=True)["difference"]
+    difference = compare_runs(runs[1], runs[0], "valid", quiet=True).difference.to_dict()
     assert figures["runs"][1]["difference"] == difference
     assert f"{difference['auc']:+.5f}" in words
 

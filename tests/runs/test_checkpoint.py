@@ -12,9 +12,9 @@ from criteo_stream.base.storage import file_crc32
 from criteo_stream.runs.checkpoint import (
     Checkpoint,
     CheckpointFolder,
-    _state_crc32,
     describe_checkpoint,
     read_checkpoint,
+    state_crc32,
 )
 from criteo_stream.runs.tensorfile import write_tensors
 
@@ -175,7 +175,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     raw = json.loads(state.read_text())
     del raw["state_crc32"]
     newer = raw | {"version": 99}
-    state.write_text(json.dumps(newer | {"state_crc32": _state_crc32(newer)}))
+    state.write_text(json.dumps(newer | {"state_crc32": state_crc32(newer)}))
     with pytest.raises(RunError, match="checkpoint version 99"):
         read_checkpoint(state.parent)
     with pytest.raises(RunError, match="checkpoint version 99"):

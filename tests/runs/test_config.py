@@ -1,9 +1,13 @@
-"""What the options become that are left open."""
+"""Training options: what is refused, what open ones become, and that they are written once."""
+
+from typing import Any, get_type_hints
 
 import pytest
 
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.options import declared
 from criteo_stream.prepare.options import PrepareOptions
-from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.config import Execution, ExecutionKeywords, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,39 @@ def test_what_is_given_stays() -> None:
 )
 def test_min_count_goes_by_the_training_rows(given: int | None, rows: int, expected: int) -> None:
     assert PrepareOptions(min_count=given).min_count_for(rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": "2"}, "--epochs is '2', expected a whole number"),
+        ({"hidden": (64, 32)}, "--hidden is (64, 32), expected text"),
+        ({"hidden": "64,x"}, "--hidden is '64,x', expected sizes like 64,32"),
+        ({"lanes": 2.5}, "--lanes is 2.5, expected a whole number"),
+        ({"numeric": "log"}, "--numeric log is not known: use value, bins, both"),
+        ({"epoch": 3}, "unknown option epoch: did you mean epochs?"),
+        ({"warmup": 1}, "--warmup is 1.0, expected a number from 0 to below 1"),
+    ],
+)
+def test_nonsense_is_one_sentence(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainConfig(**given)
+    assert str(caught.value) == message
+
+
+def test_a_run_begun_before_an_option_was_renamed_is_read() -> None:
+    assert TrainConfig.from_dict({"monitor": "log_loss"}, "config.toml").metric == "log_loss"
+
+
+def test_keywords_are_the_declared_options() -> None:
+    hints = get_type_hints(ExecutionKeywords)
+    assert list(hints) == list(declared(Execution))
+    wider = get_type_hints(Execution) | {"from_run": hints["from_run"]}  # text will do for a path
+    assert hints == wider
+
+
+def test_every_option_has_a_verb_phrase_as_help() -> None:
+    for option in [*declared(TrainConfig).values(), *declared(Execution).values()]:
+        assert option.help.endswith("."), option.name
+        assert option.help[0].isupper(), option.name
+        assert bool(option.chosen_by) == option.may_be_open, option.name

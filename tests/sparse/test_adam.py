@@ -112,7 +112,8 @@ def test_optimizers_continue_from_their_tensors() -> None:
             x_num = torch.rand(8, 13, generator=generator)
             x_cat = torch.randint(0, 5, (8, 26), generator=generator, dtype=torch.int32)
             model(x_num, x_cat).sigmoid().sum().backward()
-            optimizers.step(0.01)
+            optimizers.set_learning_rate(0.01)
+            optimizers.step()
             optimizers.zero_grad()
 
     torch.manual_seed(0)

@@ -49,10 +49,10 @@ class Plan:
 
     def install(self) -> None:
         """Replace the function in this process."""
-        import criteo_stream.train.session
+        import criteo_stream.train.assembly
 
         os.fsync = lambda descriptor: None  # type: ignore[assignment]
-        criteo_stream.train.session.plot_all = lambda history, folder: []
+        criteo_stream.train.assembly.plot_all = lambda history, folder: []
         attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         here = int(os.environ.get("RANK", 0)) == self.rank and self.attempt in (-1, attempt)
         if self.target and here:
@@ -219,14 +219,13 @@ def torchrun(
 ) -> "subprocess.Popen[str]":
     """``torchrun`` itself, with its output in ``folder/torchrun.log``."""
     folder.mkdir(parents=True, exist_ok=True)
-    if plan is None:
-        program = [str(Path(sys.executable).parent / "criteo-stream")]
-    else:
-        program = [sys.executable, "-m", "tests.support.processes", json.dumps(plan.__dict__)]
+    program = ["criteo_stream"]
+    if plan is not None:
+        program = ["tests.support.processes", json.dumps(plan.__dict__)]
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         "--nproc-per-node", str(ranks), "--max-restarts", str(restarts),
-        "--no-python", "--", *program, *arguments,
+        "-m", *program, *arguments,
     ]  # fmt: skip
     with (folder / "torchrun.log").open("w") as log:
         return subprocess.Popen(

@@ -14,8 +14,9 @@ from criteo_stream import Trainer
 from criteo_stream.runs.checkpoint import Checkpoint, CheckpointFolder
 from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.history import History
+from criteo_stream.runs.state import weights_in
+from criteo_stream.train import loop
 from criteo_stream.train.result import TrainResult
-from criteo_stream.train.session import Session
 from tests.support.prepared import write_data_set
 
 CONFIG: dict[str, Any] = {
@@ -91,13 +92,13 @@ def outcome(run: Path) -> Outcome:
 
 def figures(run: Path) -> list[dict[str, Any]]:
     """The model's figures in the history."""
-    return [_without_measured(line) for line in History(run / "history.jsonl").read()]
+    return [_without_measured(line.to_dict()) for line in History(run / "history.jsonl").read()]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     latest = CheckpointFolder(run / "checkpoints").load_latest()
     assert latest is not None
-    return {n: t for n, t in latest.tensors.items() if n.startswith("model.")}
+    return weights_in(latest.tensors)
 
 
 def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -131,16 +132,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def _after(monkeypatch: pytest.MonkeyPatch, step: int, *, crash: bool) -> None:
-    original = Session._train_step
+    original = loop.train_step
     done = 0
 
-    def train_step(self: Session, data: Any) -> None:
+    def train_step(*arguments: Any) -> torch.Tensor:
         nonlocal done
         if crash and done == step:
             raise Crash
-        original(self, data)
+        loss = original(*arguments)
         done += 1
         if done == step and not crash:
             os.kill(os.getpid(), signal.SIGTERM)
+        return loss
 
-    monkeypatch.setattr(Session, "_train_step", train_step)
+    monkeypatch.setattr(loop, "train_step", train_step)

@@ -1,6 +1,7 @@
 """Training: the same weights however it is interrupted, and words for all that can go wrong."""
 
 import itertools
+import json
 import math
 import re
 import signal
@@ -18,12 +19,15 @@ from torch import nn
 from criteo_stream import Trainer, plot
 from criteo_stream.base.errors import DataSetError, OutputError, RunError, UsageError
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.metrics.evaluation import Evaluation
 from criteo_stream.predict.restore import load_run
+from criteo_stream.runs import checkpoint
 from criteo_stream.runs.checkpoint import CheckpointFolder
-from criteo_stream.runs.config import SessionOptions, TrainConfig, read_toml
+from criteo_stream.runs.config import Execution, TrainConfig, read_toml
 from criteo_stream.runs.folder import RunFolder
-from criteo_stream.runs.history import History
-from criteo_stream.train.session import Session
+from criteo_stream.runs.history import History, HistoryLine
+from criteo_stream.runs.state import weights_in
+from criteo_stream.train import loop
 from tests.support.prepared import write_data_set
 from tests.support.training import (
     Crash,
@@ -55,7 +59,7 @@ STEPS = 2 * math.ceil(710 / 32)
 def no_plots(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Drawing takes longer than a small run."""
     if "plots" not in request.node.name:
-        monkeypatch.setattr("criteo_stream.train.session.plot_all", lambda history, folder: [])
+        monkeypatch.setattr("criteo_stream.train.assembly.plot_all", lambda history, folder: [])
 
 
 @pytest.fixture(scope="module")
@@ -175,28 +179,25 @@ def test_history_of_a_run_killed_before_its_first_checkpoint_is_not_kept(
     assert [line["step"] for line in figures(tmp_path / "run")] == [23]
 
 
-@pytest.mark.parametrize("monitor", ["auc", "log_loss"])
+@pytest.mark.parametrize("metric", ["auc", "log_loss"])
 def test_early_stopping(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, monitor: str
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:
     values = iter([0.6, 0.7, 0.7, 0.65, 0.9, 0.1])
 
-    def evaluate(*_: Any, **__: Any) -> dict[str, float]:
+    def evaluate(*_: Any, **__: Any) -> Evaluation:
         value = next(values)
-        return {
-            "auc": value,
-            "log_loss": 1 - value,
-            "ne": 1.0,
-            "calibration": 1.0,
-        }
+        return Evaluation(
+            auc=value, log_loss=1 - value, ne=1.0, calibration=1.0, rows=1, positives=1
+        )
 
-    monkeypatch.setattr("criteo_stream.train.session.evaluate", evaluate)
-    plan = {"epochs": 4, "evaluate_every": 320, "patience": 2, "monitor": monitor}
+    monkeypatch.setattr("criteo_stream.train.recorder.evaluate", evaluate)
+    plan = {"epochs": 4, "evaluate_every": 320, "patience": 2, "metric": metric}
     result = fit(data, tmp_path / "run", **plan)
     assert result.finished
     assert len(result.history) == 4, "the equal and the worse one use patience up"
     assert result.best == result.history[1]
-    assert load_run(tmp_path / "run").step == result.history[1]["step"]
+    assert load_run(tmp_path / "run").step == result.history[1].step
     again = fit(data, tmp_path / "run", **plan)
     assert again.finished
     assert again.steps == result.steps
@@ -206,15 +207,15 @@ def test_best_is_loaded_whatever_the_order_of_actions(
     data: Path, undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash after a checkpoint's rename leaves the links on the one before."""
-    original = CheckpointFolder._point
+    original = checkpoint.point_link
 
-    def crash_at_best(self: CheckpointFolder, name: str, target: Path) -> None:
+    def crash_at_best(folder: Path, name: str, target: Path) -> None:
         if name == "best" and target.name > "step-0000000020":
             raise Crash
-        original(self, name, target)
+        original(folder, name, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CheckpointFolder, "_point", crash_at_best)
+        patch.setattr(checkpoint, "point_link", crash_at_best)
         with pytest.raises(Crash):
             fit(data, tmp_path / "run", **PLAN)
     fit(data, tmp_path / "run", **PLAN)
@@ -223,7 +224,7 @@ def test_best_is_loaded_whatever_the_order_of_actions(
 
 def test_learning_rate_rises_then_falls_to_zero_within_the_pass(data: Path, tmp_path: Path) -> None:
     result = fit(data, tmp_path / "run", warmup=0.3, evaluate_every=1, learning_rate=0.02)
-    rates = [line["learning_rate"] for line in result.history]
+    rates = [line.learning_rate for line in result.history]
     peak = rates.index(max(rates))
     assert rates[peak] == pytest.approx(0.02)
     assert peak in (6, 7)
@@ -235,7 +236,7 @@ def test_learning_rate_rises_then_falls_to_zero_within_the_pass(data: Path, tmp_
 def test_l2_makes_looked_up_rows_smaller(data: Path, tmp_path: Path) -> None:
     fit(data, tmp_path / "free")
     fit(data, tmp_path / "bound", l2_embedding=0.1, l2_linear=0.1)
-    free, bound = (weights(tmp_path / n)["model.table.weight"] for n in ("free", "bound"))
+    free, bound = (weights(tmp_path / n)["table.weight"] for n in ("free", "bound"))
     assert bound.square().sum() < free.square().sum()
 
 
@@ -255,11 +256,11 @@ def test_plots_are_drawn(data: Path, tmp_path: Path) -> None:
 def test_the_history_is_a_frame_that_can_be_drawn(data: Path, tmp_path: Path) -> None:
     made = trainer(data, tmp_path, epochs=2)
     result = made.fit()
-    assert made.history.to_dicts() == result.history
+    assert made.history.to_dicts() == [line.to_dict() for line in result.history]
     drawn, same = plot(made.history, "auc"), plot(result.history, "auc", tmp_path / "auc.png")
     for figure in (drawn, same):
         (line,) = figure.axes[0].lines
-        assert list(line.get_ydata()) == [evaluation["auc"] for evaluation in result.history]
+        assert list(line.get_ydata()) == [evaluation.auc for evaluation in result.history]
         assert figure._repr_png_().startswith(b"\x89PNG")
     assert (tmp_path / "auc.png").exists()
 
@@ -278,7 +279,7 @@ def test_config_repeats_a_run(data: Path, undisturbed: Outcome, tmp_path: Path) 
     ("values", "message"),
     [
         ({"epoch": 1}, r"unknown option epoch: did you mean epochs\?"),
-        ({"epochs": "2"}, "epochs is '2', expected a number"),
+        ({"epochs": "2"}, "epochs is '2', expected a whole number"),
         ({"zzz": 1}, "unknown option zzz$"),
         ({"model": 3}, "model is 3, expected text"),
         ({"epochs": True}, "epochs is True"),
@@ -298,7 +299,7 @@ def test_a_config_with_mistakes_is_refused(values: dict[str, Any], message: str)
         ({"learning_rate": math.nan}, "--learning-rate"),
         ({"l2_linear": math.inf}, "--l2-linear"),
         ({"numeric": "all"}, "--numeric"),
-        ({"monitor": "loss"}, "--monitor"),
+        ({"metric": "loss"}, "--metric"),
         ({"patience": -1}, "--patience"),
     ],
 )
@@ -317,9 +318,9 @@ def test_options_without_sense_name_their_flag(values: dict[str, Any], flag: str
         ({"checkpoint_minutes": math.nan}, "--checkpoint-minutes"),
     ],
 )
-def test_session_options_without_sense_name_their_flag(values: dict[str, Any], flag: str) -> None:
+def test_execution_options_without_sense_name_their_flag(values: dict[str, Any], flag: str) -> None:
     with pytest.raises(UsageError, match=flag):
-        SessionOptions(**values)
+        Execution(**values)
 
 
 def test_checkpoints_come_by_the_clock_too(
@@ -386,8 +387,8 @@ def test_an_empty_valid_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     data = tiny_set(tmp_path / "set", valid=())
     result = fit(data, tmp_path / "run", epochs=2, patience=1, quiet=False)
     assert result.finished
-    assert [line["auc"] for line in result.history] == [None, None]
-    assert all(line["train_loss"] > 0 for line in result.history)
+    assert [line.auc for line in result.history] == [None, None]
+    assert all(line.train_loss > 0 for line in result.history)
     assert "valid split is empty" in capsys.readouterr().err
     assert load_run(tmp_path / "run").step == result.steps
     assert "undefined" in result.summary()
@@ -398,34 +399,32 @@ def test_a_valid_split_of_one_label(tmp_path: Path) -> None:
     data = tiny_set(tmp_path / "set", valid=(1,))
     result = fit(data, tmp_path / "run", epochs=3, patience=1, quiet=False)
     assert result.finished
-    assert [line["auc"] for line in result.history] == [None] * 3
-    assert all(line["log_loss"] > 0 for line in result.history)
+    assert [line.auc for line in result.history] == [None] * 3
+    assert all(line.log_loss > 0 for line in result.history)
     assert load_run(tmp_path / "run").step == result.steps, "the latest counts as the best"
 
 
 class Diverging(nn.Module):
-    """Wraps a model so that a batch of a run gives an infinite logit."""
+    """Wraps a model so that it gives infinite logits."""
 
-    def __init__(self, inner: nn.Module, call: int) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.call = inner, call
+        self.inner = inner
 
     def forward(self, x_num: torch.Tensor, x_cat: torch.Tensor) -> torch.Tensor:
-        self.call -= self.training
         logits: torch.Tensor = self.inner(x_num, x_cat)
-        return logits + (math.inf if self.call == 0 else 0)
+        return logits + math.inf
 
 
 def test_an_infinite_loss_stops_with_the_place(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Session._join_ranks
+    original, calls = loop.train_step, itertools.count(1)
 
-    def join(self: Session) -> None:
-        original(self)
-        self._forward = Diverging(self._model, call=30)
+    def train_step(model: nn.Module, *arguments: Any) -> torch.Tensor:
+        return original(Diverging(model) if next(calls) == 30 else model, *arguments)
 
-    monkeypatch.setattr(Session, "_join_ranks", join)
+    monkeypatch.setattr(loop, "train_step", train_step)
     with pytest.raises(RunError) as raised:
         fit(data, tmp_path / "run", epochs=2, checkpoint_every=320)
     # Infinite where the label is 0, and not a number where it is 1.
@@ -448,15 +447,15 @@ def test_a_huge_learning_rate_names_the_columns_and_spoils_no_checkpoint(
 def test_one_diverged_id_is_traced_to_its_column(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Session._join_ranks
+    original = loop.train_step
     offset = sum(Manifest.read(data).categories[:6])
 
-    def join(self: Session) -> None:
-        original(self)
+    def train_step(model: Any, *arguments: Any) -> torch.Tensor:
         with torch.no_grad():
-            self._model.table.weight[offset] = math.nan  # id 0 of C7
+            model.table.weight[offset] = math.nan  # id 0 of C7
+        return original(model, *arguments)
 
-    monkeypatch.setattr(Session, "_join_ranks", join)
+    monkeypatch.setattr(loop, "train_step", train_step)
     with pytest.raises(RunError, match=r"diverged columns: C7\)"):
         fit(data, tmp_path / "run")
 
@@ -507,7 +506,7 @@ def test_tables_that_do_not_fit_the_memory(
 def test_checkpoints_that_do_not_fit_the_disk(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("criteo_stream.train.limits._free_disk", lambda path: 1_000_000)
+    monkeypatch.setattr("criteo_stream.train.limits.free_disk", lambda path: 1_000_000)
     with pytest.raises(OutputError, match=r"can take .* 1 MB of disk are free: .*--keep"):
         fit(data, tmp_path / "run")
 
@@ -526,10 +525,10 @@ def test_evaluate_and_predict_refuse_in_words(data: Path, tmp_path: Path) -> Non
 def test_evaluate_takes_the_best_weights_and_keeps_its_figures(data: Path, tmp_path: Path) -> None:
     result = fit(data, tmp_path / "run", epochs=2, evaluate_every=100)
     assert result.best is not None
-    figures = trainer(data, tmp_path / "run").evaluate("valid")
-    assert figures["auc"] == result.best["auc"]
-    assert figures["log_loss"] == pytest.approx(result.best["log_loss"], rel=1e-12)
-    assert figures["rows"] == 150
+    found = trainer(data, tmp_path / "run").evaluate("valid")
+    assert found.auc == result.best.auc
+    assert found.log_loss == pytest.approx(result.best.log_loss, rel=1e-12)
+    assert found.rows == 150
 
 
 def test_signals_are_as_before_afterwards(data: Path, tmp_path: Path) -> None:
@@ -541,21 +540,29 @@ def test_signals_are_as_before_afterwards(data: Path, tmp_path: Path) -> None:
 def test_a_second_interrupt_ends_at_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Session._train_step
+    original = loop.train_step
 
-    def train_step(self: Session, batch: Any) -> None:
+    def train_step(*arguments: Any) -> torch.Tensor:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        original(self, batch)
+        return original(*arguments)
 
-    monkeypatch.setattr(Session, "_train_step", train_step)
+    monkeypatch.setattr(loop, "train_step", train_step)
     with pytest.raises(KeyboardInterrupt):
         fit(data, tmp_path / "run")
 
 
 def test_history_names_the_line_that_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
+    line = HistoryLine(
+        epoch=1, step=1, rows=32, train_loss=0.7, learning_rate=0.01, auc=None, log_loss=0.7,
+        ne=1.0, calibration=None, rows_per_second=1, waited_for_data=0.0, peak_memory_bytes=1,
+    )  # fmt: skip
+    whole = json.dumps(line.to_dict())
+    (tmp_path / "history.jsonl").write_text(f"{whole}\nnonsense\n{whole}\n")
     with pytest.raises(RunError, match="line 2: not JSON"):
+        History(tmp_path / "history.jsonl").read()
+    (tmp_path / "history.jsonl").write_text(f'{whole}\n{{"step": 2}}\n')
+    with pytest.raises(RunError, match=r"line 2: not an evaluation \(no epoch\)"):
         History(tmp_path / "history.jsonl").read()
 
 
@@ -571,3 +578,36 @@ assert not children, children
 assert preprocess.__module__.startswith("criteo_stream.prepare")
 """
     subprocess.run([sys.executable, "-W", "error", "-c", check], check=True, timeout=120)
+
+
+def test_the_model_is_there_after_training(data: Path, tmp_path: Path) -> None:
+    made = trainer(data, tmp_path / "run", epochs=2, evaluate_every=100)
+    with pytest.raises(RunError, match="is not a run"):
+        made.model  # noqa: B018
+    made.fit()
+    best = weights_in(CheckpointFolder(tmp_path / "run" / "checkpoints").load_best().tensors)
+    assert all(torch.equal(best[n], tensor) for n, tensor in made.model.state_dict().items())
+    assert not made.model.training
+
+
+def test_a_run_saved_by_the_version_before_continues_exactly(
+    data: Path, undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(patch, 30)
+        fit(data, tmp_path / "run", **PLAN)
+    (latest,) = (tmp_path / "run" / "checkpoints").glob("step-0000000030")
+    raw = json.loads((latest / "state.json").read_text())
+    state = raw["state"]
+    state["best"] = {"best": state["best"], "waited": state.pop("waited")}
+    state["data"] |= {"epoch": 1, "batch": 7}
+    old = {"version": 1, "tensors_crc32": raw["tensors_crc32"], "state": state}
+    old["state_crc32"] = checkpoint.state_crc32(old)
+    (latest / "state.json").write_text(json.dumps(old))
+    assert fit(data, tmp_path / "run", **PLAN).resumed_from == 30
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_unknown_ways_of_training_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown option worker: did you mean workers"):
+        Trainer(data, tmp_path, worker=2)  # type: ignore[call-arg]

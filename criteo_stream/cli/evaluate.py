@@ -1,0 +1,43 @@
+"""``criteo-stream evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from criteo_stream.base.place import is_writer
+from criteo_stream.cli.app import command, show
+from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption
+
+
+@command
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="Evaluate on this data set of the same fit."),
+    ] = None,
+    split: SplitOption = "test",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Compare with this run on the same rows: is the difference real?"),
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Draw calibration and ROC curve into RUN/plots.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run's best weights on a split, with 95 % intervals."""
+    from criteo_stream.predict.evaluate import compare_runs, evaluate_run
+
+    if against is None:
+        found = evaluate_run(run, split, data=data, plots=plots, quiet=quiet)
+        figures, text = found.to_dict(), ""
+    else:
+        compared = compare_runs(run, against, split, data=data, plots=plots, quiet=quiet)
+        found, figures = compared.evaluation, compared.to_dict()
+        text = f"\n{against}: {compared.other.text()}\ndifference: {compared.difference.text()}"
+    if is_writer():
+        head = f"{split}: {found.text()} on {found.rows:,} rows"
+        show(figures, head + text, as_json=as_json)

@@ -1,0 +1,29 @@
+"""``criteo-stream export``."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.cli.app import command, show
+from criteo_stream.cli.parameters import DataOption, Json, RunArgument, among
+
+FORMATS: Final = ("onnx", "safetensors", "torch")
+
+
+@command
+def export(
+    run: RunArgument,
+    form: Annotated[str, among(FORMATS, "--format", help="Write the model in this form.")],
+    out: Annotated[Path, typer.Option(help="Write the model and its fit into this new folder.")],
+    data: DataOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's best weights for other programs, with vocabularies and quantiles."""
+    from criteo_stream.predict.export import export_run
+
+    figures = export_run(run, form, out, data=data)
+    compared = ", compared with the model" if figures["checked"] else ""
+    text = f"{out}: {form}, {format_size(figures['bytes'])}{compared}"
+    show(figures, text, as_json=as_json)

@@ -1,0 +1,29 @@
+"""``criteo-stream report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.cli.app import command, show
+from criteo_stream.cli.parameters import DataOption, Json, Quiet, SplitOption
+
+
+@command
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs; compared with the first."),
+    ],
+    out: Annotated[Path, typer.Option(help="Write this HTML file.")] = Path("report.html"),
+    split: SplitOption = "valid",
+    data: DataOption = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a page about runs: figures, curves, columns and data, in one HTML file."""
+    from criteo_stream.report import write_report
+
+    figures = write_report(runs, out, split=split, data=data, quiet=quiet)
+    show(figures, f"{out}: {len(runs)} runs, {format_size(figures['bytes'])}", as_json=as_json)

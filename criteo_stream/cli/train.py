@@ -1,0 +1,102 @@
+"""``criteo-stream train``: options of the command line over those of a file over the defaults."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.options import declared
+from criteo_stream.base.place import is_writer
+from criteo_stream.cli.app import command, show
+from criteo_stream.cli.parameters import Json, typed, values_of, with_options
+from criteo_stream.runs.config import Execution, TrainConfig, read_toml, write_toml
+
+
+def _print_config(wanted: bool) -> None:
+    """Print a configuration file with the defaults and what they mean, and end."""
+    if wanted:
+        typer.echo(config_text())
+        raise typer.Exit
+
+
+@command
+@with_options(TrainConfig, Execution)
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    out: Annotated[Path, typer.Option(help="Write the run into this folder.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the options of a run's config.toml; options given here override it."
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-config",
+            callback=_print_config,
+            is_eager=True,
+            help="Print a commented configuration file with the defaults, and end.",
+        ),
+    ] = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Train on a prepared data set; the same command again continues.
+
+    On several processes or GPUs:
+    torchrun --nproc-per-node N -m criteo_stream train DATA --out RUN ...
+    """
+    merged, config_from = _merged(context, values_of(TrainConfig, options), config)
+    execution = Execution(**values_of(Execution, options))
+
+    from criteo_stream.train.trainer import Trainer
+
+    trainer = Trainer(
+        data,
+        out,
+        merged,
+        **{**values_of(Execution, options), "from_run": execution.from_run or config_from},
+    )
+    result = trainer.fit()
+    if is_writer():
+        show(result.to_dict(), result.summary(), as_json=as_json)
+
+
+def _merged(
+    context: typer.Context, options: dict[str, Any], config: Path | None
+) -> tuple[TrainConfig, Path | None]:
+    """Options given on the command line override the file's, the file's override the defaults.
+
+    Returns:
+        The options, and the run that the file's run took its first weights from.
+    """
+    if config is None:
+        return TrainConfig(**options), None
+    raw = read_toml(config)
+    values = raw.get("train")
+    if not isinstance(values, dict):
+        raise UsageError(f"{config} has no [train] table: give the config.toml of a run")
+    explicit = {name: value for name, value in options.items() if name in typed(context)}
+    start = raw.get("start", {}).get("from")
+    return TrainConfig.from_dict(values | explicit, str(config)), Path(start) if start else None
+
+
+def config_text() -> str:
+    """A configuration file with the defaults; open options as comments."""
+    lines = [
+        "# Options that decide a run, for `criteo-stream train DATA --out RUN --config FILE`.",
+        "# Options given on the command line override these; a run's config.toml works as well.",
+        "[train]",
+    ]
+    for option in declared(TrainConfig).values():
+        chosen = f" Default: {option.chosen_by}." if option.chosen_by else ""
+        lines.append(f"\n# {option.help}{chosen}")
+        if option.default is None:
+            lines.append(f"# {option.name} =")
+        else:
+            table = write_toml({"train": {option.name: option.default}})
+            lines.append(table.removeprefix("[train]\n").strip())
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""The training loop: step, evaluate, save, until the plan is done or a signal comes."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from criteo_stream.base.errors import RunError
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.dataset import Batch
+from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.train.diverged import all_finite, offending_columns
+from criteo_stream.train.occasions import Occasions
+from criteo_stream.train.recorder import Recorder
+from criteo_stream.train.step import LossNotFiniteError, on_device, train_step
+from criteo_stream.train.training import Training
+
+_NOTE_STEPS: Final = 50
+"""Steps between two updates of the loss beside the progress bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLoop:
+    """Drives a run to its end; every rank has one, and all go in step."""
+
+    training: Training
+    """The run; it goes on from where it stands."""
+    model: nn.Module
+    """What a step calls: the run's model, wrapped under DDP."""
+    recorder: Recorder
+    """Evaluates the run and records what it finds."""
+    occasions: Occasions
+    """Say when to evaluate, save and stop."""
+    checkpoints: CheckpointFolder
+    """Where the writing rank saves."""
+    ranks: Ranks
+    workers: int = 1
+    """Loader threads of a rank."""
+
+    def run(self, bar: Progress) -> bool:
+        """Train until the plan is done or patience has run out; False where a signal came first.
+
+        Raises:
+            RunError: the loss or a weight is no longer finite.
+            DataSetError: a shard is missing or damaged.
+            OutputError: the disk is full.
+        """
+        training, clock = self.training, self.recorder.clock
+        on_gpu = self.ranks.device.type == "cuda"
+        while not training.is_done():
+            training.data.set_epoch(training.step // training.data.steps)
+            loader = CriteoLoader(training.data, workers=self.workers, pin_memory=on_gpu)
+            with closing(iter(loader)) as batches:
+                clock.start(loader.wait_seconds)
+                for batch in batches:
+                    rows_before = training.rows
+                    self._step(batch)
+                    bar.advance(training.rows - rows_before)
+                    if training.step % _NOTE_STEPS == 0:
+                        bar.note(self._note())
+                    due = self.occasions.after(
+                        training.step,
+                        rows_before,
+                        training.rows,
+                        ends_epoch=training.step % training.data.steps == 0,
+                    )
+                    if due.save:
+                        clock.stop(loader.wait_seconds)
+                        self._save(bar, evaluate=due.evaluate)
+                        clock.start(loader.wait_seconds)
+                    if training.is_done():
+                        break
+                    if due.stop:
+                        return False
+        return True
+
+    def _step(self, batch: Batch) -> None:
+        """Train on a batch and count it."""
+        training = self.training
+        training.optimizers.set_learning_rate(training.learning_rate(training.step))
+        (numeric, _), label = batch
+        try:
+            loss = train_step(
+                self.model,
+                training.optimizers,
+                on_device(batch, self.ranks.device),
+                training.data.rows_in_batch(training.step % training.data.steps),
+                self.ranks.world_size,
+            )
+        except LossNotFiniteError as error:
+            raise self._diverged(str(error), training.step, numeric) from None
+        training.loss.add(loss, len(label))
+        training.step += 1
+
+    def _save(self, bar: Progress, *, evaluate: bool) -> None:
+        """Save a checkpoint, after an evaluation if one is due; all ranks must call it."""
+        training = self.training
+        with self.ranks.all_or_none():
+            # A loss can be finite when the update that it leads to is not.
+            if not all_finite(training.model):
+                nothing = torch.empty(0, len(training.data.manifest.numeric))
+                what = "a weight is no longer finite"
+                raise self._diverged(what, training.step - 1, nothing)
+        best = self.recorder.record(bar) if evaluate else False
+        checkpoint = training.checkpoint()
+        if self.ranks.is_writer:
+            self.checkpoints.save(training.step, checkpoint, best=best)
+        self.ranks.barrier()
+        self.occasions.saved()
+
+    def _note(self) -> str:
+        text = f"loss {self.training.loss.mean_here():.5f}"
+        best = self.training.early_stopping.best
+        if best is not None and best.auc is not None:
+            text += f", best valid AUC {best.auc:.5f}"
+        return text
+
+    def _diverged(self, what: str, step: int, numeric: Tensor) -> RunError:
+        """The error of a step, counted from 0, whose batch had these numeric inputs [b, 13]."""
+        training = self.training
+        epoch, batch = divmod(step, training.data.steps)
+        columns = offending_columns(
+            training.config, training.data.manifest, training.model, numeric
+        )
+        return RunError(
+            f"{what} at step {step + 1:,} (epoch {epoch + 1}, batch {batch + 1:,}; "
+            f"diverged columns: {', '.join(columns) or 'none alone'}): the last checkpoint in "
+            f"{self.checkpoints.folder} is from before; "
+            "start a new run with a smaller --learning-rate"
+        )

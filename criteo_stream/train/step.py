@@ -1,0 +1,69 @@
+"""One step of training: forward, the global batch's mean loss backward, update."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from criteo_stream.data.dataset import Batch
+
+
+class Steps(Protocol):
+    """What updates the parameters from their gradients."""
+
+    def step(self) -> None:
+        """Update all parameters."""
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+
+
+class LossNotFiniteError(Exception):
+    """A batch's loss is no number; nothing was updated."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__(f"the loss is {loss}")
+
+
+def train_step(
+    model: nn.Module, optimizers: Steps, batch: Batch, global_rows: int, world_size: int
+) -> Tensor:
+    """Train on this rank's rows of a global batch; a rank without rows takes part all the same.
+
+    Args:
+        model: numeric float32 [b, 13] and categorical int32 [b, 26] → logits [b]; under DDP wrapped
+            so that gradients are averaged over the ranks.
+        optimizers: of all its parameters, the learning rate set.
+        batch: of b rows, on the model's device.
+        global_rows: rows of the global batch, over all ranks.
+        world_size: number of ranks.
+
+    Returns:
+        The summed loss of the rows, float32 [], before the update.
+
+    Raises:
+        LossNotFiniteError: before anything is updated.
+    """
+    (numeric, categorical), label = batch
+    logits = model(numeric, categorical)  # [b]
+    loss_sum = F.binary_cross_entropy_with_logits(logits, label, reduction="sum")  # []
+    # DDP averages gradients over ranks; this makes the average the global batch's mean.
+    scaled: Tensor = loss_sum * (world_size / global_rows)
+    scaled.backward()  # type: ignore[no-untyped-call]
+    loss = loss_sum.detach()
+    if not math.isfinite(value := loss.item()):
+        raise LossNotFiniteError(value)
+    optimizers.step()
+    optimizers.zero_grad()
+    return loss
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch on a device, copied without blocking where it is page-locked."""
+    (numeric, categorical), label = batch
+    return (
+        numeric.to(device, non_blocking=True),
+        categorical.to(device, non_blocking=True),
+    ), label.to(device, non_blocking=True)

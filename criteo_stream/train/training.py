@@ -1,0 +1,141 @@
+"""A run under way: its data, model and optimizers, and what changes from step to step."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from criteo_stream.base.errors import RunError
+from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.models import build_model
+from criteo_stream.predict.restore import load_run, load_weights
+from criteo_stream.runs.checkpoint import Checkpoint
+from criteo_stream.runs.config import Execution, ResolvedConfig
+from criteo_stream.runs.state import TrainState, moments_in, random_state_in, weights_in
+from criteo_stream.train.early_stopping import EarlyStopping
+from criteo_stream.train.meters import RunningLoss
+from criteo_stream.train.optimizers import Optimizers
+from criteo_stream.train.schedule import learning_rate_factor
+
+
+@dataclass(kw_only=True)
+class Training:
+    """What a training loop drives."""
+
+    config: ResolvedConfig
+    data: CriteoDataset
+    """This rank's share of the train split."""
+    model: nn.Module
+    optimizers: Optimizers
+    loss: RunningLoss
+    early_stopping: EarlyStopping
+    step: int = 0
+    """Steps done, over all epochs."""
+
+    @classmethod
+    def begin(
+        cls,
+        config: ResolvedConfig,
+        data: CriteoDataset,
+        manifest: Manifest,
+        ranks: Ranks,
+        from_run: Path | None = None,
+    ) -> "Training":
+        """A run at its first step, with random weights or the best ones of another run.
+
+        Raises:
+            RunError: the weights of ``from_run`` do not fit the model.
+        """
+        torch.manual_seed(config.seed)
+        model = build_model(config, manifest).to(ranks.device)
+        if from_run is not None:
+            load_weights(model, load_run(from_run, data.data).model.state_dict(), from_run)
+        return cls(
+            config=config,
+            data=data,
+            model=model,
+            optimizers=Optimizers(
+                model,
+                l2_linear=config.l2_linear,
+                l2_embedding=config.l2_embedding,
+                epsilon=config.epsilon,
+            ),
+            loss=RunningLoss(ranks),
+            early_stopping=EarlyStopping(config.metric, config.patience),
+        )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole plan."""
+        return self.config.epochs * self.data.steps
+
+    @property
+    def rows(self) -> int:
+        """Training rows seen, over all epochs and ranks."""
+        return self.data.order.rows_after(self.step)
+
+    def is_done(self) -> bool:
+        """Whether the plan is done or patience has run out."""
+        return self.step >= self.total_steps or self.early_stopping.exhausted
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        warmup = round(self.config.warmup * self.total_steps)
+        return self.config.learning_rate * learning_rate_factor(step, self.total_steps, warmup)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that later steps need; all ranks must call it."""
+        state = TrainState(
+            step=self.step,
+            total_steps=self.total_steps,
+            threads=torch.get_num_threads(),
+            loss=self.loss.state(),
+            best=self.early_stopping.best,
+            waited=self.early_stopping.waited,
+            data=self.data.identity,
+        )
+        return state.checkpoint(
+            self.model.state_dict(), self.optimizers.state_tensors(), torch.get_rng_state()
+        )
+
+    def restore(self, checkpoint: Checkpoint, where: Path) -> None:
+        """Go to where a checkpoint stands.
+
+        Args:
+            checkpoint: of this run, saved on any number of ranks.
+            where: its folder, for messages.
+
+        Raises:
+            RunError: it is of another model, data set or order, or misses something.
+        """
+        try:
+            state = TrainState.of(checkpoint.state)
+            load_weights(self.model, weights_in(checkpoint.tensors), where)
+            self.optimizers.load_state_tensors(moments_in(checkpoint.tensors))
+            torch.set_rng_state(random_state_in(checkpoint.tensors).clone())
+            epoch, batch = divmod(state.step, self.data.steps)
+            self.data.load_state_dict(state.data | {"epoch": epoch, "batch": batch})
+            self.loss.load_state(state.loss)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"the checkpoint {where} does not fit this run ({error}): start a new run"
+            ) from None
+        self.step = state.step
+        self.early_stopping.best, self.early_stopping.waited = state.best, state.waited
+
+
+def set_threads(execution: Execution, ranks: Ranks, checkpoint: Checkpoint | None) -> None:
+    """Set the compute threads; sums over threads differ in bits with their number: a run keeps it.
+
+    Raises:
+        RunError: the checkpoint does not say how many it had.
+    """
+    threads = execution.threads
+    if threads is None and checkpoint is not None:
+        threads = TrainState.of(checkpoint.state).threads
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads or max(1, cores // ranks.local_world_size))
