@@ -9,30 +9,99 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from criteo_stream.base.errors import (
+        CriteoStreamError,
+        DataSetError,
+        InputError,
+        OtherRankError,
+        OutputError,
+        RunError,
+        UsageError,
+    )
     from criteo_stream.data.dataset import CriteoDataset
-    from criteo_stream.models import FM
-    from criteo_stream.prepare import preprocess
+    from criteo_stream.data.loader import CriteoLoader
+    from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference, Evaluation
+    from criteo_stream.models import (
+        FM,
+        CatEmbedding,
+        CatLinear,
+        FMLayer,
+        NumEmbedding,
+        ProjectedInteraction,
+    )
+    from criteo_stream.predict.evaluate import compare_runs, evaluate_run
+    from criteo_stream.predict.export import export_run
+    from criteo_stream.predict.scorer import predict_run
+    from criteo_stream.prepare import PrepareResult, preprocess
+    from criteo_stream.report import write_report
+    from criteo_stream.runs.config import TrainConfig
     from criteo_stream.runs.curves import plot
+    from criteo_stream.runs.history import HistoryLine
+    from criteo_stream.train.result import TrainResult
     from criteo_stream.train.trainer import Trainer
 
-__all__ = ["FM", "CriteoDataset", "Trainer", "__version__", "plot", "preprocess"]
-
 _HOMES = {
-    "CriteoDataset": "criteo_stream.data.dataset",
-    "FM": "criteo_stream.models",
-    "Trainer": "criteo_stream.train.trainer",
-    "plot": "criteo_stream.runs.curves",
-    "preprocess": "criteo_stream.prepare",
+    "base.errors": "CriteoStreamError DataSetError InputError OtherRankError OutputError RunError "
+    "UsageError",
+    "data.dataset": "CriteoDataset",
+    "data.loader": "CriteoLoader",
+    "metrics.evaluation": "DetailedEvaluation Difference Evaluation",
+    "models": "FM CatEmbedding CatLinear FMLayer NumEmbedding ProjectedInteraction",
+    "predict.evaluate": "compare_runs evaluate_run",
+    "predict.export": "export_run",
+    "predict.scorer": "predict_run",
+    "prepare": "PrepareResult preprocess",
+    "report": "write_report",
+    "runs.config": "TrainConfig",
+    "runs.curves": "plot",
+    "runs.history": "HistoryLine",
+    "train.result": "TrainResult",
+    "train.trainer": "Trainer",
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "FM",
+    "CatEmbedding",
+    "CatLinear",
+    "CriteoDataset",
+    "CriteoLoader",
+    "CriteoStreamError",
+    "DataSetError",
+    "DetailedEvaluation",
+    "Difference",
+    "Evaluation",
+    "FMLayer",
+    "HistoryLine",
+    "InputError",
+    "NumEmbedding",
+    "OtherRankError",
+    "OutputError",
+    "PrepareResult",
+    "ProjectedInteraction",
+    "RunError",
+    "TrainConfig",
+    "TrainResult",
+    "Trainer",
+    "UsageError",
+    "__version__",
+    "compare_runs",
+    "evaluate_run",
+    "export_run",
+    "plot",
+    "predict_run",
+    "preprocess",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> object:
     """Load a public name on first use (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"criteo_stream.{_HOME_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -6,9 +6,9 @@ Each command imports what it needs when it runs, so that ``--help`` loads neithe
 import functools
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Final, ParamSpec
 
 import typer
 
@@ -57,7 +57,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return app.command()(run)
 
 
-def show(figures: dict[str, Any], text: str, *, as_json: bool) -> None:
+def show(figures: Mapping[str, object], text: str, *, as_json: bool) -> None:
     """Print a command's result as its last line: one JSON object, or a text for a person."""
     typer.echo(json.dumps(figures) if as_json else text)
 

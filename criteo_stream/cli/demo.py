@@ -3,7 +3,7 @@
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,7 +37,7 @@ def demo(
 
 def run_demo(
     out: Path, rows: int, *, seed: int = 0, force: bool = False, quiet: bool = False
-) -> tuple[dict[str, Any], str]:
+) -> tuple[dict[str, object], str]:
     """Run all stages in one folder; the figures, and a text for a person.
 
     Raises:
@@ -71,7 +71,7 @@ def run_demo(
     rates["evaluate"] = found.rows / (time.perf_counter() - start)
 
     predicted = trainer.predict(raw, out / "predictions.parquet")
-    rates["predict"] = predicted["rows_per_second"]
+    rates["predict"] = predicted.rows_per_second
 
     best_auc = truth["auc"]
     picture = out / "auc.png"

@@ -28,7 +28,7 @@ def predict(
     """Score raw lines, with or without labels, in input order."""
     from criteo_stream.predict.scorer import predict_run
 
-    figures = predict_run(
+    found = predict_run(
         run,
         raw,
         out,
@@ -38,5 +38,5 @@ def predict(
         short_lines=short_lines,
         quiet=quiet,
     )
-    text = f"{out}: {figures['rows']:,} rows, {figures['rows_per_second']:,} rows/s"
-    show(figures, text, as_json=as_json)
+    text = f"{out}: {found.rows:,} rows, {found.rows_per_second:,} rows/s"
+    show(found.to_dict(), text, as_json=as_json)

@@ -25,5 +25,6 @@ def report(
     """Write a page about runs: figures, curves, columns and data, in one HTML file."""
     from criteo_stream.report import write_report
 
-    figures = write_report(runs, out, split=split, data=data, quiet=quiet)
-    show(figures, f"{out}: {len(runs)} runs, {format_size(figures['bytes'])}", as_json=as_json)
+    page = write_report(runs, out, split=split, data=data, quiet=quiet)
+    text = f"{out}: {len(runs)} run{'s' * (len(runs) > 1)}, {format_size(page.bytes)}"
+    show(page.to_dict(), text, as_json=as_json)

@@ -38,7 +38,7 @@ class Evaluation:
         """The figures in one line."""
         return figures_text(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
 
@@ -70,7 +70,7 @@ class Difference:
         """The figures in one line."""
         return figures_text(self, "+.6f")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
 

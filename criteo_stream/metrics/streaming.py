@@ -8,6 +8,7 @@ and None in `BinaryMetrics`, which has all figures for one pass over the logits.
 """
 
 import math
+from dataclasses import asdict
 from typing import Any, Final, Self
 
 import torch
@@ -239,7 +240,7 @@ class BinaryMetrics(nn.Module):
             scores: the same rows by score, of `scores`.
         """
         return DetailedEvaluation(
-            **self.compute().to_dict(),
+            **asdict(self.compute()),
             auc_interval=auc_interval(scores.negatives, scores.positives),
             log_loss_interval=self.log_loss_interval(),
             reliability=scores.reliability(),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from criteo_stream.base.errors import DataSetError, UsageError
 from criteo_stream.base.ranks import Ranks, process_group
@@ -104,7 +104,7 @@ class ComparedRuns(NamedTuple):
     difference: Difference
     """The first run less the second."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return self.evaluation.to_dict() | {
             "against": {"run": self.against, **self.other.to_dict()},

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +113,7 @@ def predict(
                 rejected += parsed.rejected
                 if rejected > max_bad_rows:
                     raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
-                columns: dict[str, Any] = {
+                columns: dict[str, npt.NDArray[Any]] = {
                     "row": first_row + parsed.line_numbers - 1,
                     "probability": scorer.probabilities(*encoded),
                 }
@@ -143,6 +144,25 @@ def _writer(path: Path, suffix: str, *, labelled: bool) -> Any:
     return pq.ParquetWriter(path, schema)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Raw lines that were scored."""
+
+    out: Path
+    rows: int
+    seconds: float
+    rows_per_second: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values by name, as ``--json`` prints them."""
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "rows_per_second": self.rows_per_second,
+            "out": str(self.out),
+        }
+
+
 def predict_run(
     run: Path | str,
     raw: Sequence[str | Path],
@@ -151,7 +171,7 @@ def predict_run(
     data: Path | str | None = None,
     quiet: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> Predictions:
     """Score raw lines with a run's best weights.
 
     Args:
@@ -161,9 +181,6 @@ def predict_run(
         data: a data set with the run's fit; default the one it was trained on.
         quiet: show no progress.
         **options: those of `predict`.
-
-    Returns:
-        rows, seconds, rows_per_second.
 
     Raises:
         RunError: the folder is not a run, or has no sound best checkpoint.
@@ -176,9 +193,9 @@ def predict_run(
     with Progress("predict", None, quiet=quiet) as bar:
         rows = predict(scorer, raw, out, advance=bar.advance, **options)
     seconds = time.perf_counter() - start
-    return {
-        "rows": rows,
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(rows / seconds),
-        "out": str(out),
-    }
+    return Predictions(
+        out=out,
+        rows=rows,
+        seconds=round(seconds, 3),
+        rows_per_second=round(rows / seconds),
+    )

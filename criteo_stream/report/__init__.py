@@ -11,15 +11,42 @@ In the order of the data::
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.storage import write_bytes
-from criteo_stream.report.facts import gather
+from criteo_stream.report.facts import RunFacts, gather
 from criteo_stream.report.page import render
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that was written."""
+
+    out: Path
+    bytes: int
+    split: str
+    runs: list[RunFacts]
+    """The runs that it tells of."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values by name, as ``--json`` prints them: figures and differences of each run."""
+        return {
+            "out": str(self.out),
+            "bytes": self.bytes,
+            "split": self.split,
+            "runs": [
+                {
+                    "run": run.path,
+                    **run.evaluation.to_dict(),
+                    "difference": run.difference and run.difference.to_dict(),
+                }
+                for run in self.runs
+            ],
+        }
 
 
 def write_report(
@@ -29,7 +56,7 @@ def write_report(
     split: str = "valid",
     data: Path | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> Report:
     """Evaluate runs on a split and write a page about them.
 
     Args:
@@ -38,10 +65,6 @@ def write_report(
         split: what the best weights are evaluated on.
         data: a data set with the runs' fit; default the one that each was trained on.
         quiet: show no progress.
-
-    Returns:
-        ``out``, ``bytes``, ``split``, and ``runs``: of each its path, its figures as `evaluate_run`
-        gives them, and ``difference`` from the first run, or None.
 
     Raises:
         UsageError: there is no run or no such split, or ``out`` is a folder.
@@ -56,16 +79,4 @@ def write_report(
     page = render(facts, split).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, page)
-    return {
-        "out": str(out),
-        "bytes": len(page),
-        "split": split,
-        "runs": [
-            {
-                "run": f.path,
-                **f.evaluation.to_dict(),
-                "difference": f.difference and f.difference.to_dict(),
-            }
-            for f in facts
-        ],
-    }
+    return Report(out=out, bytes=len(page), split=split, runs=facts)

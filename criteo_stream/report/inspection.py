@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
@@ -12,15 +12,21 @@ from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
 
-def inspect(path: Path, *, verify: bool = False) -> tuple[dict[str, Any], str]:
+class Inspection(NamedTuple):
+    """What was found."""
+
+    figures: dict[str, object]
+    """Plain values by name, as ``--json`` prints them."""
+    text: str
+    """For a person."""
+
+
+def inspect(path: Path, *, verify: bool = False) -> Inspection:
     """Look at a path of any of the three kinds.
 
     Args:
         path: a raw file, a data set's folder or a run's folder.
         verify: check every checksum.
-
-    Returns:
-        The figures, and a text for a person.
 
     Raises:
         CriteoStreamError: the path is none of them, or a file in it is damaged: names it.
@@ -39,7 +45,7 @@ def inspect(path: Path, *, verify: bool = False) -> tuple[dict[str, Any], str]:
     )
 
 
-def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
+def _inspect_raw(path: Path) -> Inspection:
     from criteo_stream.prepare.disk_space import estimate
     from criteo_stream.prepare.inputs import RawInput, detect_layout, header_of, sample_lines
     from criteo_stream.prepare.parse import explain
@@ -50,12 +56,13 @@ def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
     first = 2 if header_of(source) else 1
     reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, first)]
     bad = [{"line": i, "reason": reason} for i, reason in reasons if reason]
-    figures: dict[str, Any] = {
+    size, rows = path.stat().st_size, estimate([source], 1).rows
+    figures: dict[str, object] = {
         "kind": "raw",
         "layout": layout.name,
         "labelled": layout.labelled,
-        "bytes": path.stat().st_size,
-        "rows_estimated": estimate([source], 1).rows,
+        "bytes": size,
+        "rows_estimated": rows,
         "sample": {"lines": len(sample), "malformed": bad},
     }
     lines = [line.decode(errors="backslashreplace") for line in sample[:5]]
@@ -63,15 +70,15 @@ def _inspect_raw(path: Path) -> tuple[dict[str, Any], str]:
     text = [
         f"{path}: raw log, layout {layout.name}, "
         f"{'with' if layout.labelled else 'without'} labels, "
-        f"{format_size(figures['bytes'])}, about {figures['rows_estimated']:,} rows",
+        f"{format_size(size)}, about {rows:,} rows",
         f"first {len(sample)} lines: {len(bad)} malformed"
         + "".join(f"\n  line {b['line']}: {b['reason']}" for b in bad[:5]),
         *("  " + " ".join(value or "·" for value in line) for line in fields),
     ]
-    return figures, "\n".join(text)
+    return Inspection(figures, "\n".join(text))
 
 
-def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
+def _inspect_data(path: Path, *, verify: bool) -> Inspection:
     manifest = Manifest.read(path)
     if verify:
         for entry in manifest.files():
@@ -86,7 +93,7 @@ def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
         }
         for split in SPLITS
     }
-    columns: list[dict[str, Any]] = [
+    columns: list[dict[str, object]] = [
         {"column": c.column, "missing": c.missing / train, "distinct": c.distinct,
          "minimum": c.minimum, "maximum": c.maximum, "mean": c.mean, "rank_error": c.rank_error}
         for c in manifest.numeric
@@ -138,10 +145,10 @@ def _inspect_data(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
     ]  # fmt: skip
     if verify:
         text += ["", f"all {len(manifest.files())} checksums are right"]
-    return figures, "\n".join(text)
+    return Inspection(figures, "\n".join(text))
 
 
-def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
+def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     from criteo_stream.runs.checkpoint import CheckpointFolder, describe_checkpoint, read_checkpoint
     from criteo_stream.runs.state import TrainState, weights_in
 
@@ -153,18 +160,11 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
             read_checkpoint(step)
     state, tensors = describe_checkpoint(steps[-1]) if steps else ({}, {})
     history = folder.history.read()
-    parameters: list[dict[str, Any]] = [
-        {
-            "layer": name,
-            "shape": list(tensor.shape),
-            "parameters": math.prod(tensor.shape),
-            "bytes": tensor.bytes,
-        }
-        for name, tensor in weights_in(tensors).items()
-    ]
+    layers = weights_in(tensors)
+    sizes = {name: math.prod(tensor.shape) for name, tensor in layers.items()}
     saved = TrainState.of(state) if state else None
     best = saved.best if saved else None
-    figures: dict[str, Any] = {
+    figures: dict[str, object] = {
         "kind": "run",
         "model": record.config.model,
         "data": record.data,
@@ -172,32 +172,35 @@ def _inspect_run(path: Path, *, verify: bool) -> tuple[dict[str, Any], str]:
         "step": saved.step if saved else 0,
         "total_steps": saved.total_steps if saved else None,
         "best": best and best.to_dict(),
-        "parameters": parameters,
+        "parameters": [
+            {"layer": name, "shape": list(t.shape), "parameters": sizes[name], "bytes": t.bytes}
+            for name, t in layers.items()
+        ],
         "checkpoints": [step.name for step in steps],
         "evaluations": len(history),
     }
     text = [
-        f"{path}: {record.config.model} on {record.data}, step {figures['step']:,} of "
-        f"{figures['total_steps'] or 0:,}, {len(history)} evaluations",
+        f"{path}: {record.config.model} on {record.data}, step {saved.step if saved else 0:,} of "
+        f"{saved.total_steps if saved else 0:,}, {len(history)} evaluations",
     ]
     if best:
         text.append(f"best at step {best.step:,}: {best.text()}")
-    total = sum(p["parameters"] for p in parameters)
+    total = format_size(sum(tensor.bytes for tensor in layers.values()))
     text += [
         "",
         *_table(
             ("layer", "shape", "parameters", "size"),
             [
-                (p["layer"], "×".join(map(str, p["shape"])) or "scalar", f"{p['parameters']:,}",
-                 format_size(p["bytes"]))
-                for p in parameters
+                (name, "×".join(map(str, t.shape)) or "scalar", f"{sizes[name]:,}",
+                 format_size(t.bytes))
+                for name, t in layers.items()
             ]
-            + [("total", "", f"{total:,}", format_size(sum(p["bytes"] for p in parameters)))],
+            + [("total", "", f"{sum(sizes.values()):,}", total)],
         ),
     ]  # fmt: skip
     if verify:
         text += ["", f"all {len(steps)} checkpoints are sound"]
-    return figures, "\n".join(text)
+    return Inspection(figures, "\n".join(text))
 
 
 def _share(part: int, whole: int) -> str:

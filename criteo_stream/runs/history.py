@@ -42,7 +42,7 @@ class HistoryLine:
         """The figures in one line."""
         return figures_text(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values by name."""
         return asdict(self)
 

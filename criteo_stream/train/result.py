@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.metrics.evaluation import FIGURES
@@ -32,7 +31,7 @@ class TrainResult:
     history: list[HistoryLine]
     """All evaluations of the run."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The figures of ``--json``."""
         keys = ("epoch", "step", *FIGURES)
         return {

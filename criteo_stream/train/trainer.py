@@ -20,7 +20,7 @@ from criteo_stream.metrics.evaluation import DetailedEvaluation
 from criteo_stream.models import check_model
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
-from criteo_stream.predict.scorer import predict_run
+from criteo_stream.predict.scorer import Predictions, predict_run
 from criteo_stream.runs.config import Execution, ExecutionKeywords, ResolvedConfig, TrainConfig
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.train.assembly import train
@@ -122,7 +122,7 @@ class Trainer:
 
     def predict(
         self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any
-    ) -> dict[str, Any]:
+    ) -> Predictions:
         """Score raw lines with the best weights; see `predict_run`."""
         inputs = [raw] if isinstance(raw, str | Path) else raw
         return predict_run(

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 from tests.support.raw_lines import raw_lines, reczoo_lines, write_raw
+from tools import document_options
 
 DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted(REPOSITORY.glob("docs/*.md")))]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -81,3 +82,7 @@ def test_the_targets_that_the_readme_names_exist() -> None:
     targets = re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     for name in re.findall(r"`make ([a-z]+)", (REPOSITORY / "README.md").read_text()):
         assert name in targets, name
+
+
+def test_the_table_of_options_is_current() -> None:
+    assert (REPOSITORY / "docs" / "options.md").read_text() == document_options.text()

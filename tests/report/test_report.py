@@ -76,7 +76,7 @@ def reports(runs: list[Path]) -> dict[int, tuple[dict[str, Any], str]]:
     found = {}
     for number in (1, 2):
         out = runs[0].parent / f"{number}.html"
-        figures = write_report(runs[:number], out, quiet=True)
+        figures = write_report(runs[:number], out, quiet=True).to_dict()
         assert figures["bytes"] == out.stat().st_size
         found[number] = figures, out.read_text(encoding="utf-8")
     return found
@@ -157,10 +157,10 @@ def test_runs_on_other_data_are_not_paired(runs: list[Path], tmp_path: Path) -> 
     raw = write_raw(tmp_path / "raw.txt", raw_lines(2000, seed=7))
     prepare(raw, tmp_path / "data", min_count=3)
     fit(tmp_path / "data", tmp_path / "plain")
-    figures = write_report(
+    page_written = write_report(
         [runs[1], tmp_path / "plain"], tmp_path / "r.html", split="test", quiet=True
     )
-    assert figures["runs"][1]["difference"] is None
+    assert page_written.runs[1].difference is None
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "on another data set, whose rows are not the same" in page.words
     assert str(tmp_path / "data") in page.words

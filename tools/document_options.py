@@ -1,0 +1,55 @@
+"""The table of options in ``docs/options.md``, written from their declarations.
+
+python -m tools.document_options
+"""
+
+from pathlib import Path
+
+from criteo_stream.base.options import Option, declared
+from criteo_stream.runs.config import Execution, TrainConfig
+
+TARGET = Path(__file__).parents[1] / "docs" / "options.md"
+
+_HEAD = """# Options
+
+Written from the declarations by `python -m tools.document_options`; a test keeps it current. The same declarations make the command
+line, `--print-config`, the checks of `TrainConfig(…)` and the keywords of `Trainer(…)`.
+"""
+_SECTIONS = (
+    (
+        "`train`: what decides the weights",
+        "Recorded in `RUN/config.toml`; a run is continued with the same.",
+        TrainConfig,
+    ),
+    (
+        "`train`: how training is executed",
+        "May change from call to call; but for `--from` the weights do not depend on it.",
+        Execution,
+    ),
+)
+
+
+def text() -> str:
+    """The whole document."""
+    parts = [_HEAD]
+    for title, note, cls in _SECTIONS:
+        parts.append(
+            f"## {title}\n\n{note}\n\n| option | what it does | default |\n|---|---|---|\n"
+        )
+        parts[-1] += "".join(_row(option) for option in declared(cls).values())
+    return "\n".join(parts)
+
+
+def _row(option: Option) -> str:
+    value = {str: "TEXT", int: "N", float: "X", Path: "PATH", tuple: "TEXT …"}.get(option.kind, "")
+    if option.choices:
+        value = " or ".join(option.choices)
+    if option.in_rows:
+        value = "ROWS"
+    shown = f"`{option.flag} {value}`" if value else f"`{option.flag}`"
+    default = option.chosen_by or {False: "off"}.get(option.default, f"`{option.default}`")
+    return f"| {shown} | {option.help} | {default} |\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text())
