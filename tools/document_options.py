@@ -12,9 +12,11 @@ TARGET = Path(__file__).parents[1] / "docs" / "options.md"
 
 _HEAD = """# Options
 
-Written from the declarations by `python -m tools.document_options`; a test keeps it current. The same declarations make the command
-line, `--print-config`, the checks of `TrainConfig(…)` and the keywords of `Trainer(…)`.
+Written from the declarations by `python -m tools.document_options`; a test keeps it current.
+The same declarations make the command line, `--print-config`, the checks of `TrainConfig(…)` and
+the keywords of `Trainer(…)`.
 """
+_COLUMNS = "| option | what it does | default |\n|---|---|---|\n"
 _SECTIONS = (
     (
         "`train`: what decides the weights",
@@ -33,10 +35,8 @@ def text() -> str:
     """The whole document."""
     parts = [_HEAD]
     for title, note, cls in _SECTIONS:
-        parts.append(
-            f"## {title}\n\n{note}\n\n| option | what it does | default |\n|---|---|---|\n"
-        )
-        parts[-1] += "".join(_row(option) for option in declared(cls).values())
+        rows = "".join(_row(option) for option in declared(cls).values())
+        parts.append(f"## {title}\n\n{note}\n\n{_COLUMNS}{rows}")
     return "\n".join(parts)
 
 
