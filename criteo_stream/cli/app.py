@@ -173,27 +173,26 @@ def preprocess(
     """Turn raw logs into a prepared data set; the same command again continues."""
     from criteo_stream.prepare import preprocess as run
 
-    result = run(
-        raw,
-        out,
-        memory=memory,
-        workers=workers,
-        max_bad_rows=max_bad_rows,
-        restart=restart,
-        quiet=quiet,
-        split=split,
-        valid=valid,
-        test=test,
-        valid_files=tuple(valid_files or ()),
-        test_files=tuple(test_files or ()),
-        layout=layout,
-        min_count=min_count,
-        max_vocabulary=max_vocabulary,
-        fit_from=str(fit_from) if fit_from else None,
-        seed=seed,
-        short_lines=short_lines,
-        keep_order=keep_order,
-    )
+    options: dict[str, Any] = {
+        "memory": memory,
+        "workers": workers,
+        "max_bad_rows": max_bad_rows,
+        "restart": restart,
+        "quiet": quiet,
+        "split": split,
+        "valid": valid,
+        "test": test,
+        "valid_files": valid_files or (),
+        "test_files": test_files or (),
+        "layout": layout,
+        "min_count": min_count,
+        "max_vocabulary": max_vocabulary,
+        "fit_from": fit_from,
+        "seed": seed,
+        "short_lines": short_lines,
+        "keep_order": keep_order,
+    }
+    result = run(raw, out, **options)
     figures = result.to_dict()
     for warning in result.warnings:
         typer.echo(f"warning: {warning}", err=True)

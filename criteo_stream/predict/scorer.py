@@ -24,13 +24,16 @@ from torch import nn
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import BLOCK_ROWS, LABEL
+from criteo_stream.base.schema import LABEL
 from criteo_stream.base.storage import atomic_path
 from criteo_stream.predict.restore import load_run
-from criteo_stream.prepare.apply_fit import Encoder
-from criteo_stream.prepare.inputs import Chunk, find_inputs, layout_of, read_chunks
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk, too_many_rejects
-from criteo_stream.prepare.stage2_fit import load_encoder
+from criteo_stream.prepare.apply_fit import Encoder, load_encoder
+from criteo_stream.prepare.beginning import read_beginning
+from criteo_stream.prepare.chunks import Chunk, read_chunks
+from criteo_stream.prepare.inputs import find_inputs
+from criteo_stream.prepare.layouts import layout_of
+from criteo_stream.prepare.malformed import too_many_rejects
+from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
 
 _SUFFIXES: Final = (".parquet", ".csv")
 
@@ -92,7 +95,7 @@ def predict(
     """
     if out.suffix not in _SUFFIXES:
         raise UsageError(f"{out} must end in {' or '.join(_SUFFIXES)}")
-    inputs = find_inputs(raw)
+    inputs = [read_beginning(source) for source in find_inputs(raw)]
     form = layout_of(inputs, layout)
 
     def encode(chunk: Chunk) -> tuple[Chunk, ParsedChunk, tuple[torch.Tensor, torch.Tensor]]:
@@ -105,8 +108,8 @@ def predict(
     with atomic_path(out) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
         writer = stack.enter_context(_writer(partial, out.suffix, labelled=form.labelled))
-        for source in inputs:
-            chunks = read_chunks(source, unit_rows=BLOCK_ROWS)
+        for beginning in inputs:
+            chunks = read_chunks(beginning)
             lines = 0
             for chunk, parsed, encoded in ordered_map(pool, encode, chunks, workers + 1):
                 rejected += parsed.rejected

@@ -18,9 +18,10 @@ import pytest
 
 from criteo_stream.base import storage
 from criteo_stream.base.errors import DataSetError, InputError, OutputError
-from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
-from criteo_stream.prepare import pipeline, stage1_read
-from criteo_stream.prepare.workspace import WORK_FOLDER, Workspace
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.prepare import pipeline, stage1_read, task
+from criteo_stream.prepare.workspace import Workspace
 from tests.support.data_sets import content, prepare
 from tests.support.raw_lines import raw_lines, with_field, write_raw
 
@@ -48,7 +49,7 @@ def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 def no_halves(out: Path) -> None:
     """Whatever bears a final name is whole: manifest and shards are readable, or absent."""
-    assert not (out / MANIFEST_NAME).exists()
+    assert not DataFolder(out).manifest.exists()
     import pyarrow.parquet as pq
 
     for path in out.rglob("*.parquet"):
@@ -111,7 +112,7 @@ def test_only_unfinished_work_is_done_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "data"
-    real = stage1_read.write_unit
+    real = stage1_read.write_scratch
     written: list[str] = []
 
     def stops_at_the_fourth(folder: Path, name: str, *rest: Any) -> dict[str, str]:
@@ -121,29 +122,29 @@ def test_only_unfinished_work_is_done_again(
         return real(folder, name, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage1_read, "write_unit", stops_at_the_fourth)
+        patch.setattr(stage1_read, "write_scratch", stops_at_the_fourth)
         with pytest.raises(_StoppedError):
             prepare(raw, out, **OPTIONS)
     assert written == ["00000-00000", "00000-00001", "00000-00002"]
     written.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
-            stage1_read, "write_unit", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
+            stage1_read, "write_scratch", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
         )
         prepare(raw, out, quiet=False, **OPTIONS)
     assert written == ["00001-00000", "00001-00001", "00001-00002"]
-    assert "continuing: 1,200 lines in 3 work units are reused" in capsys.readouterr().err
+    assert "continuing: 1,200 lines in 3 blocks are reused" in capsys.readouterr().err
     assert content(out) == expected
 
 
 def stop_early(raw: Path, out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 60) -> None:
-    """Leave a run unfinished, with some units read."""
+    """Leave a run unfinished, with some blocks read."""
     with (
         stopping_at(monkeypatch, at, _StoppedError()),
         pytest.raises(_StoppedError),
     ):
         prepare(raw, out, **OPTIONS)
-    assert list((out / WORK_FOLDER / "units").glob("*.json"))
+    assert list(Workspace(out).blocks.glob("*.json"))
 
 
 @pytest.fixture
@@ -255,7 +256,7 @@ def test_other_inputs_and_another_version_are_refused(
     stop_early(raw, out, monkeypatch)
     with pytest.raises(OutputError, match="begun with inputs = "):
         prepare(own_raw, out, **OPTIONS)
-    monkeypatch.setattr(pipeline, "__version__", "99.0")
+    monkeypatch.setattr(task, "__version__", "99.0")
     with pytest.raises(OutputError, match=r'package_version = .*, now it is "99\.0"'):
         prepare(raw, out, **OPTIONS)
 
@@ -301,7 +302,7 @@ def test_damaged_scratch_is_found_before_it_is_used(
 ) -> None:
     out = tmp_path / "data"
     stop_early(raw, out, monkeypatch)
-    path = out / WORK_FOLDER / "units" / f"00000-00001{suffix}"
+    path = Workspace(out).blocks / f"00000-00001{suffix}"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     if damage == "remove":
@@ -321,9 +322,9 @@ def test_a_shard_lost_between_two_tries_is_missed(
     with stopping_at(monkeypatch, 10**9, _StoppedError()) as count:
         prepare(raw, tmp_path / "whole", **OPTIONS)
     stop_early(raw, out, monkeypatch, at=count[0] - shards // 2)
-    records = sorted((out / WORK_FOLDER / "encoded").glob("*.json"))
+    records = sorted((DataFolder(out).work / "encoded").glob("*.json"))
     assert records
-    lost = out / "train" / f"part-{records[0].stem}.parquet"
+    lost = DataFolder(out).shard("train", int(records[0].stem))
     lost.unlink()
     with pytest.raises(OutputError, match=rf"{lost.name}, written by an earlier try, is missing"):
         prepare(raw, out, **OPTIONS)
@@ -416,7 +417,7 @@ def test_a_small_disk_that_fills_up_at_any_stage(
             except OutputError as error:
                 message = str(error)
                 assert "the disk is full while writing" in message
-                failures.add("work" if WORK_FOLDER in message else "set")
+                failures.add("work" if ".work" in message else "set")
                 no_halves(out)
                 assert not list(out.rglob("*.partial"))
         assert content(out) == expected
@@ -451,10 +452,10 @@ def kill_until(
     while died < kills:
         out = folder / str(number)
         number += 1
-        while not (out / MANIFEST_NAME).exists():
+        while not DataFolder(out).manifest.exists():
             process = start(raw, out, block_rows)
             # Starting Python takes most of a small run's time: wait until work begins.
-            while process.poll() is None and not (out / WORK_FOLDER).exists():
+            while process.poll() is None and not DataFolder(out).work.exists():
                 time.sleep(0.001)
             began = time.perf_counter()
             if number > 1 and died < kills:  # the first run tells how long it takes
@@ -469,7 +470,7 @@ def kill_until(
                 died += 1
                 stages.add(stage_of(out))
             seconds = time.perf_counter() - began if number == 1 else seconds
-            if not (out / MANIFEST_NAME).exists():
+            if not DataFolder(out).manifest.exists():
                 no_halves(out)
         prepare(raw, out, block_rows=block_rows, min_count=2)  # also where only the end was cut
         assert content(out) == expected
@@ -478,8 +479,8 @@ def kill_until(
 
 
 def stage_of(out: Path) -> str:
-    work = out / WORK_FOLDER
-    for name in ("encoded", "fit", "units"):
+    work = DataFolder(out).work
+    for name in ("encoded", "fit", "blocks"):
         if list((work / name).glob("[!.]*")):
             return name
     return "start"
@@ -496,4 +497,4 @@ def test_killed_at_random_moments_over_all_stages(tmp_path: Path) -> None:
     prepare(raw, tmp_path / "data", block_rows=30_000, min_count=2)
     expected = content(tmp_path / "data")
     stages = kill_until(20, raw, tmp_path, expected, 30_000)
-    assert stages >= {"units", "fit", "encoded"}
+    assert stages >= {"blocks", "fit", "encoded"}

@@ -21,8 +21,8 @@ from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.data.order import LANES, Order
+from criteo_stream.prepare.apply_fit import load_encoder
 from criteo_stream.prepare.splits import HashedSplit
-from criteo_stream.prepare.stage2_fit import load_encoder
 from criteo_stream.synthetic import write_synthetic
 from tests.support.data_sets import content, prepare
 from tests.support.paths import real_rows
@@ -254,7 +254,7 @@ def test_a_fit_in_many_parts_gives_the_same_set(
     raw: Path, made: Path, tmp_path: Path, max_entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     per_entry = 500_000_000 // max_entries
-    monkeypatch.setattr("criteo_stream.prepare.stage2_fit.MERGE_BYTES_PER_ENTRY", per_entry)
+    monkeypatch.setattr("criteo_stream.prepare.memory_budget.MERGE_BYTES_PER_ENTRY", per_entry)
     prepare(raw, tmp_path / "data", workers=1, **SMALL)
     assert content(tmp_path / "data") == content(made)
 
@@ -270,7 +270,7 @@ def few_open_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_open_files")
-def test_a_set_of_more_work_units_than_files_may_be_open(raw: Path, tmp_path: Path) -> None:
+def test_a_set_of_more_blocks_than_files_may_be_open(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "data", **SMALL | {"block_rows": 20})
     manifest = Manifest.read(tmp_path / "data")
     assert len(manifest.shards["train"]) == ROWS / 20
@@ -291,7 +291,7 @@ def test_the_form_of_the_input_cannot_be_seen_in_the_set(
         path = tmp_path / "log.tsv.zst"
         path.write_bytes(pa.Codec("zstd").compress(text, asbytes=True))
     elif kind == "small chunks":
-        monkeypatch.setattr("criteo_stream.prepare.inputs.CHUNK_BYTES", 5000)
+        monkeypatch.setattr("criteo_stream.prepare.chunks.CHUNK_BYTES", 5000)
         path.write_bytes(text)
     else:
         path.write_bytes(text.replace(b"\n", b"\r\n") if kind == "crlf" else text[:-1])
