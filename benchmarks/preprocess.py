@@ -58,7 +58,7 @@ def ceiling(raw: Path) -> dict[str, float]:
 
 def whole(raw: Path, out: Path, memory: str) -> dict[str, Any]:
     """Prepare a file."""
-    from criteo_stream.prepare import preprocess
+    from criteo_stream.prepare.pipeline import preprocess
 
     cpu = time.process_time()
     result = preprocess(raw, out, memory=memory, quiet=True)

@@ -29,7 +29,7 @@ from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM, build_model
 from criteo_stream.models.layers import table_offsets
-from criteo_stream.prepare import preprocess
+from criteo_stream.prepare.pipeline import preprocess
 from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 from criteo_stream.synthetic import write_synthetic
 from criteo_stream.train.optimizers import Optimizers

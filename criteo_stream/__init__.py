@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from criteo_stream.predict.evaluate import compare_runs, evaluate_run
     from criteo_stream.predict.export import export_run
     from criteo_stream.predict.scorer import predict_run
-    from criteo_stream.prepare import PrepareResult, preprocess
+    from criteo_stream.prepare.pipeline import preprocess
+    from criteo_stream.prepare.result import PrepareResult
     from criteo_stream.report import write_report
     from criteo_stream.runs.config import TrainConfig
     from criteo_stream.runs.curves import plot
@@ -50,7 +51,8 @@ _HOMES = {
     "predict.evaluate": "compare_runs evaluate_run",
     "predict.export": "export_run",
     "predict.scorer": "predict_run",
-    "prepare": "PrepareResult preprocess",
+    "prepare.pipeline": "preprocess",
+    "prepare.result": "PrepareResult",
     "report": "write_report",
     "runs.config": "TrainConfig",
     "runs.curves": "plot",

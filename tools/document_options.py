@@ -6,6 +6,7 @@ python -m tools.document_options
 from pathlib import Path
 
 from criteo_stream.base.options import Option, declared
+from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
 from criteo_stream.runs.config import Execution, TrainConfig
 
 TARGET = Path(__file__).parents[1] / "docs" / "options.md"
@@ -13,11 +14,22 @@ TARGET = Path(__file__).parents[1] / "docs" / "options.md"
 _HEAD = """# Options
 
 Written from the declarations by `python -m tools.document_options`; a test keeps it current.
-The same declarations make the command line, `--print-config`, the checks of `TrainConfig(…)` and
-the keywords of `Trainer(…)`.
+The same declarations make the command line, `--print-config`, the checks of `TrainConfig(…)`, and
+the keywords of `preprocess(…)` and `Trainer(…)`.
 """
+_NOT_FOR_USERS = {"block_rows"}
 _COLUMNS = "| option | what it does | default |\n|---|---|---|\n"
 _SECTIONS = (
+    (
+        "`preprocess`: what decides the data set",
+        "Recorded in `DATA/manifest.json`; an unfinished preparation is continued with the same.",
+        PrepareOptions,
+    ),
+    (
+        "`preprocess`: how the work is done",
+        "May change from try to try; the data set does not depend on it.",
+        PrepareExecution,
+    ),
     (
         "`train`: what decides the weights",
         "Recorded in `RUN/config.toml`; a run is continued with the same.",
@@ -35,7 +47,9 @@ def text() -> str:
     """The whole document."""
     parts = [_HEAD]
     for title, note, cls in _SECTIONS:
-        rows = "".join(_row(option) for option in declared(cls).values())
+        rows = "".join(
+            _row(option) for option in declared(cls).values() if option.name != "block_rows"
+        )
         parts.append(f"## {title}\n\n{note}\n\n{_COLUMNS}{rows}")
     return "\n".join(parts)
 
@@ -47,7 +61,9 @@ def _row(option: Option) -> str:
     if option.in_rows:
         value = "ROWS"
     shown = f"`{option.flag} {value}`" if value else f"`{option.flag}`"
-    default = option.chosen_by or {False: "off"}.get(option.default, f"`{option.default}`")
+    default = option.chosen_by or f"`{option.default}`"
+    if option.default is False or option.default == ():
+        default = "off" if option.kind is bool else "none"
     return f"| {shown} | {option.help} | {default} |\n"
 
 

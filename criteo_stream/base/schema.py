@@ -1,4 +1,4 @@
-"""The columns of a Criteo row and the ids that every part agrees on."""
+"""The columns of a Criteo row, the splits, and the sizes that every part agrees on."""
 
 from typing import Final
 
@@ -7,18 +7,11 @@ INTEGER_COLUMNS: Final = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL_COLUMNS: Final = tuple(f"C{i}" for i in range(1, 27))
 FEATURE_COLUMNS: Final = INTEGER_COLUMNS + CATEGORICAL_COLUMNS
 
-OOV_ID: Final = 0
-"""Id of a value that is rare in training or was never seen there."""
-MISSING_ID: Final = 1
-"""Id of an empty field."""
-FIRST_KNOWN_ID: Final = 2
-"""Id of the most frequent known value; the next most frequent is one more."""
-
 SPLITS: Final = ("train", "valid", "test")
 
 FORMAT_VERSION: Final = 2
 """Version of the prepared data set's layout; a reader refuses any other."""
 BLOCK_ROWS: Final = 2**20
-"""Rows of a work unit: lines of one input that are parsed, mixed and written together."""
+"""Rows of a block: lines of one input that are parsed, permuted and written together."""
 ROW_GROUP_ROWS: Final = 2**15
 """Rows of a Parquet row group, the unit that training permutes (the last of a shard is shorter)."""

@@ -43,7 +43,7 @@ def run_demo(
     Raises:
         OutputError: the folder holds something that is not an earlier demo.
     """
-    from criteo_stream.prepare import preprocess
+    from criteo_stream.prepare.pipeline import preprocess
     from criteo_stream.runs.curves import plot
     from criteo_stream.synthetic import write_synthetic
     from criteo_stream.train.trainer import Trainer

@@ -41,11 +41,18 @@ DataOption = Annotated[
 SplitOption = Annotated[str, among(SPLITS, help="Evaluate on this split.")]
 
 
-def with_options(*classes: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    *classes: type, only: Sequence[str] = (), without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the declared options of some classes in the place of its ``**options``.
 
     Name, type, default, choices and help are those of the declarations. The command gets every
-    option's value by name; `given` tells those from the defaults that a user typed.
+    option's value by name; `typed` tells those from the defaults that a user typed.
+
+    Args:
+        classes: made by `criteo_stream.base.options.options`.
+        only: names of the options to take; all if empty.
+        without: names of options to leave out.
     """
 
     def extend(function: Callable[..., None]) -> Callable[..., None]:
@@ -60,6 +67,7 @@ def with_options(*classes: type) -> Callable[[Callable[..., None]], Callable[...
             )
             for cls in classes
             for option in declared(cls).values()
+            if (option.name in only or not only) and option.name not in without
         ]
         positional = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
         # What is required comes first in --help.

@@ -13,8 +13,7 @@ from typing import Any
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import FORMAT_VERSION, SPLITS
 from criteo_stream.base.storage import file_crc32, write_json
-
-MANIFEST_NAME = "manifest.json"
+from criteo_stream.data.folder import DataFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Make ``folder`` a complete data set."""
         content = asdict(self)
-        write_json(folder / MANIFEST_NAME, {**content, "checksum": _checksum(content)})
+        write_json(DataFolder(folder).manifest, {**content, "checksum": _checksum(content)})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -135,12 +134,12 @@ class Manifest:
             DataSetError: there is none (the set is not complete), it is not of this format
                 version, or it is damaged or edited.
         """
-        path = folder / MANIFEST_NAME
+        path = DataFolder(folder).manifest
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataSetError(
-                f"{folder} is not a complete data set (no {MANIFEST_NAME}): run the same "
+                f"{folder} is not a complete data set (no {path.name}): run the same "
                 "`criteo-stream preprocess` command again to finish it, or check the path"
             ) from None
         except (NotADirectoryError, IsADirectoryError):

@@ -25,13 +25,17 @@ from torch import nn
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import BLOCK_ROWS, LABEL
+from criteo_stream.base.schema import LABEL
 from criteo_stream.base.storage import atomic_path
 from criteo_stream.predict.restore import load_run
-from criteo_stream.prepare.apply_fit import Encoder
-from criteo_stream.prepare.inputs import Chunk, find_inputs, layout_of, read_chunks
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk, too_many_rejects
-from criteo_stream.prepare.stage2_fit import load_encoder
+from criteo_stream.prepare.apply_fit import Encoder, load_encoder
+from criteo_stream.prepare.beginning import read_beginning
+from criteo_stream.prepare.chunks import Chunk, read_chunks
+from criteo_stream.prepare.inputs import find_inputs
+from criteo_stream.prepare.layouts import layout_of
+from criteo_stream.prepare.malformed import too_many_rejects
+from criteo_stream.prepare.options import LayoutName, ShortLines, check_reading
+from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
 
 _SUFFIXES: Final = (".parquet", ".csv")
 
@@ -64,8 +68,8 @@ def predict(
     raw: Sequence[str | Path],
     out: Path,
     *,
-    layout: str = "auto",
-    short_lines: str = "reject",
+    layout: LayoutName = "auto",
+    short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> int:
@@ -93,7 +97,7 @@ def predict(
     """
     if out.suffix not in _SUFFIXES:
         raise UsageError(f"{out} must end in {' or '.join(_SUFFIXES)}")
-    inputs = find_inputs(raw)
+    inputs = [read_beginning(source) for source in find_inputs(raw)]
     form = layout_of(inputs, layout)
 
     def encode(chunk: Chunk) -> tuple[Chunk, ParsedChunk, tuple[torch.Tensor, torch.Tensor]]:
@@ -106,8 +110,8 @@ def predict(
     with atomic_path(out) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
         writer = stack.enter_context(_writer(partial, out.suffix, labelled=form.labelled))
-        for source in inputs:
-            chunks = read_chunks(source, unit_rows=BLOCK_ROWS)
+        for beginning in inputs:
+            chunks = read_chunks(beginning)
             lines = 0
             for chunk, parsed, encoded in ordered_map(pool, encode, chunks, workers + 1):
                 rejected += parsed.rejected
@@ -169,8 +173,10 @@ def predict_run(
     out: Path,
     *,
     data: Path | str | None = None,
+    layout: LayoutName = "auto",
+    short_lines: ShortLines = "reject",
+    max_bad_rows: int = 0,
     quiet: bool = False,
-    **options: Any,
 ) -> Predictions:
     """Score raw lines with a run's best weights.
 
@@ -179,19 +185,31 @@ def predict_run(
         raw: files, folders or globs.
         out: ``….parquet`` or ``….csv``.
         data: a data set with the run's fit; default the one it was trained on.
+        layout: as for preprocess.
+        short_lines: ``pad`` accepts lines that are short only by trailing tabs.
+        max_bad_rows: malformed lines to leave out before giving up.
         quiet: show no progress.
-        **options: those of `predict`.
 
     Raises:
+        UsageError: an option makes no sense.
         RunError: the folder is not a run, or has no sound best checkpoint.
         DataSetError: the data set is missing or of another fit.
         InputError: a raw input is missing, damaged or malformed.
     """
+    check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
     loaded = load_run(run, data)
     scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
     start = time.perf_counter()
     with Progress("predict", None, quiet=quiet) as bar:
-        rows = predict(scorer, raw, out, advance=bar.advance, **options)
+        rows = predict(
+            scorer,
+            raw,
+            out,
+            layout=layout,
+            short_lines=short_lines,
+            max_bad_rows=max_bad_rows,
+            advance=bar.advance,
+        )
     seconds = time.perf_counter() - start
     return Predictions(
         out=out,

@@ -2,25 +2,38 @@
 
 In the order of the data::
 
-    inputs.py      which files, their layout, their lines in chunks
-    raw.py         lines to columns; malformed ones located and explained
-    splits.py      the split of a line and the written order of a block: pure functions
-    counts.py      exact counts as runs that add up
-    codes.py       a block's values as codes into its sorted distinct values
-    units.py       a block's scratch on disk
-    reading.py     stage 1: raw text → scratch and runs
-    vocabulary.py  counts → ids
-    lookup.py      values → ids
-    quantiles.py   counts → quantile tables, integers → quantiles
-    fitting.py     stage 2: runs → vocabularies and tables
-    encoding.py    stage 3: scratch → shards
-    encode.py      a fit applied to raw rows, for prediction
-    workspace.py   the working folder: lock, task, records of finished work
-    space.py       disk needed
-    options.py     what decides the output, and what only how it is made
-    pipeline.py    `preprocess`: the stages in order, then the manifest
+    inputs.py           which files, in what order
+    open_input.py       a file as a stream of decompressed bytes
+    beginning.py        the first bytes of each file, read once
+    layouts.py          the known forms of lines, recognised from the beginning
+    chunks.py           whole lines, in chunks
+    parse.py            lines to columns
+    malformed.py        why a line is malformed, and what is kept of it
+    assign_splits.py    the split of each input
+    splits.py           the split of a line, and the written order of a block: pure functions
+    codes.py            a block's values as codes into its sorted distinct values
+    scratch.py          a block's columns on disk, coded
+    stage1_read.py      stage 1: raw text to blocks of scratch
+    counts.py           exact counts as runs that add up
+    vocabulary.py       counts to known values and their ids; all others become OOV
+    quantiles.py        counts to quantile tables, integers to quantiles
+    stage2_fit.py       stage 2: runs to vocabularies and tables
+    lookup.py           values to ids
+    stage3_encode.py    stage 3: scratch to shards
+    build_manifest.py   the manifest of what the stages made
+    apply_fit.py        the fit of a finished set applied to raw rows, for prediction
+
+Around them::
+
+    pipeline.py         `preprocess`: the stages in order, then the manifest
+    options.py          what decides the output, and what only how it is made
+    task.py             what was asked for: recorded, and compared when work goes on
+    workspace.py        the working folder: lock, task, records of finished work
+    changed_inputs.py   whether inputs still hold what was read of them
+    memory_budget.py    how memory and threads are shared out
+    disk_space.py       disk needed
+    stage_context.py    what all stages work with
+    announce.py         what the user is told
+    result.py           what `preprocess` returns
+    multiplicative_hash.py  values to slots of a table, for codes and look-ups
 """
-
-from criteo_stream.prepare.pipeline import PrepareResult, preprocess
-
-__all__ = ["PrepareResult", "preprocess"]

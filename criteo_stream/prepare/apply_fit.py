@@ -1,15 +1,20 @@
-"""Parsed rows to ids and quantiles: a fit applied to a frame, pure."""
+"""Parsed rows to ids and quantiles: the fit of a finished set, loaded and applied to a frame."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, MISSING_ID
-from criteo_stream.prepare.lookup import Lookup
-from criteo_stream.prepare.quantiles import FastTransform
+from criteo_stream.base.reserved_ids import MISSING_ID
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.prepare.lookup import HashedLookup, Lookup
+from criteo_stream.prepare.quantiles import FastTransform, read_tables
+from criteo_stream.prepare.vocabulary import read_vocabulary
 
 _MISSING_QUANTILE: Final = np.float32(np.nan)
 
@@ -42,3 +47,21 @@ class Encoder:
         if series.null_count():
             ids[series.is_null().to_numpy()] = MISSING_ID
         return ids
+
+
+def load_encoder(data: Path, manifest: Manifest) -> Encoder:
+    """The fit of a finished data set, in memory, to encode raw rows with.
+
+    Raises:
+        DataSetError: a vocabulary or the quantile tables are missing or damaged.
+    """
+    for entry in manifest.fit_files:
+        verify_file(data, entry)
+    folder = DataFolder(data)
+    tables = read_tables(folder.quantiles)
+    return Encoder(
+        transforms={column: FastTransform(tables[column].table) for column in INTEGER_COLUMNS},
+        lookups={
+            c: HashedLookup(*read_vocabulary(folder.vocabulary(c))) for c in CATEGORICAL_COLUMNS
+        },
+    )

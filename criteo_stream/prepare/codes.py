@@ -12,13 +12,13 @@ import numpy.typing as npt
 import polars as pl
 
 from criteo_stream.prepare.counts import UInt32Array
+from criteo_stream.prepare.multiplicative_hash import slots_of
 
 CodeArray = npt.NDArray[Any]
 """uint8, uint16 or uint32: `code_type` of the number of distinct values."""
 
 _DIRECT_RANGE: Final = 1 << 20
 """Range of values up to which a table with a place for each of them beats hashing."""
-_MULTIPLIER: Final = np.uint32(2654435769)
 _MOST_SLOT_BITS: Final = 22
 
 
@@ -47,7 +47,7 @@ def _by_address(values: UInt32Array, low: int, high: int) -> tuple[UInt32Array, 
 
 
 def _by_hash(values: UInt32Array) -> tuple[UInt32Array, CodeArray]:
-    """Codes from a table of slots by a multiplicative hash (Knuth, vol. 3, 6.4).
+    """Codes from a table of slots by a multiplicative hash.
 
     Every value is known to be among the distinct ones, so a slot that only one of them hashes to
     needs no comparison. The values that share a slot are searched for.
@@ -55,15 +55,12 @@ def _by_hash(values: UInt32Array) -> tuple[UInt32Array, CodeArray]:
     distinct = np.sort(pl.Series(values).unique().to_numpy())
     codes = np.arange(1, len(distinct) + 1, dtype=code_type(len(distinct)))
     bits = min(max((8 * len(distinct)).bit_length(), 10), _MOST_SLOT_BITS)
-    shift = np.uint32(32 - bits)
-    slots = (distinct * _MULTIPLIER) >> shift
+    slots = slots_of(distinct, bits)
     table = np.zeros(1 << bits, codes.dtype)
     table[slots] = codes
     table[slots[table[slots] != codes]] = 0
     shared = np.flatnonzero(table[slots] == 0)
-    hashes = values * _MULTIPLIER
-    hashes >>= shift
-    found = table.take(hashes)
+    found = table.take(slots_of(values, bits))
     left = np.flatnonzero(found == 0)
     if len(left):
         found[left] = codes[shared][np.searchsorted(distinct[shared], values[left])]

@@ -1,4 +1,4 @@
-"""Exact counts of 32-bit values: counted per work unit, spilled as sorted runs, merged in parts.
+"""Exact counts of 32-bit values: counted per block, spilled as sorted runs, merged in parts.
 
 A run is a pair of arrays, values ascending and their counts. Runs add up in any order to the
 same result, so neither the number of workers nor the memory budget can be seen in it. A merge
@@ -26,7 +26,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 @dataclass(frozen=True)
 class Run:
-    """Sorted distinct values of one work unit and how often each occurs in its training rows."""
+    """Sorted distinct values of one block and how often each occurs in its training rows."""
 
     values: UInt32Array
     counts: UInt32Array

@@ -9,7 +9,7 @@ from typing import Final
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.schema import BLOCK_ROWS
-from criteo_stream.prepare.inputs import RawInput, sample_sizes
+from criteo_stream.prepare.beginning import Beginning
 
 # Bytes a row at Kaggle's cardinalities, rounded up; measured in benchmarks/README.md.
 _SCRATCH_BYTES: Final = 100
@@ -27,17 +27,14 @@ class Estimate:
     """Scratch, vocabularies and shards at their common peak."""
 
 
-def estimate(inputs: Sequence[RawInput], units_in_flight: int) -> Estimate:
-    """Estimate rows and disk from the inputs' sizes and the first lines of each.
+def estimate(inputs: Sequence[Beginning], blocks_in_flight: int) -> Estimate:
+    """Estimate rows and disk from the inputs' sizes and beginnings.
 
-    A unit's scratch goes when its shards are there, so both exist only for the units in flight.
+    A block's scratch goes when its shards are there, so both exist only for the blocks in flight.
     """
-    rows = 0
-    for source in inputs:
-        expansion, bytes_per_line = sample_sizes(source)
-        rows += round(source.path.stat().st_size * expansion / bytes_per_line)
+    rows = sum(beginning.estimated_rows for beginning in inputs)
     size = rows * (max(_SCRATCH_BYTES, _SHARD_BYTES) + _VOCABULARY_BYTES)
-    size += min(rows, units_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
+    size += min(rows, blocks_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
     return Estimate(rows=rows, bytes=size + _SPARE)
 
 

@@ -1,17 +1,16 @@
 """Values to ids: a vocabulary in memory for raw rows, or on disk for values in sorted order."""
 
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from criteo_stream.base.schema import OOV_ID
+from criteo_stream.base.reserved_ids import OOV_ID
 from criteo_stream.prepare.counts import UInt32Array
+from criteo_stream.prepare.multiplicative_hash import slots_of
 
 Int32Array = npt.NDArray[np.int32]
-
-_MULTIPLIER: Final = np.uint32(2654435769)
 
 
 class Lookup(Protocol):
@@ -23,22 +22,21 @@ class Lookup(Protocol):
 
 
 class HashedLookup:
-    """A vocabulary in memory: a table of slots by a multiplicative hash (Knuth, vol. 3, 6.4).
+    """A vocabulary in memory: a table of slots by a multiplicative hash.
 
     A slot belongs to the first value that hashes to it; those that come later are crowded out,
     and searched for where a look-up finds another value in its slot.
 
     Args:
         values: uint32 [known], those looked up most often first.
-        ids: [known].
+        ids: int32 [known].
     """
 
     def __init__(self, values: UInt32Array, ids: Int32Array) -> None:
-        bits = min(max((4 * len(values)).bit_length(), 1), 28)
-        self._shift = np.uint32(32 - bits)
-        slots = (values * _MULTIPLIER) >> self._shift
+        self._bits = min(max((4 * len(values)).bit_length(), 1), 28)
+        slots = slots_of(values, self._bits)
         places = np.arange(len(values), dtype=np.int32)
-        self._table = np.full(1 << bits, len(values), np.int32)
+        self._table = np.full(1 << self._bits, len(values), np.int32)
         self._table[slots[::-1]] = places[::-1]
         crowded = np.flatnonzero(self._table[slots] != places)
         crowded = crowded[np.argsort(values[crowded])]
@@ -49,9 +47,7 @@ class HashedLookup:
 
     def ids(self, values: UInt32Array) -> Int32Array:
         """Look up uint32 [n]; int32 [n]."""
-        slots = values * _MULTIPLIER
-        slots >>= self._shift
-        places = self._table.take(slots)
+        places = self._table.take(slots_of(values, self._bits))
         ids = self._ids.take(places)
         others = np.flatnonzero(self._values.take(places) != values)
         ids[others] = self._crowded.ids(values[others])
@@ -66,7 +62,7 @@ class SortedLookup:
 
     Args:
         values: uint32 [known], ascending.
-        ids: [known].
+        ids: int32 [known].
     """
 
     def __init__(self, values: UInt32Array, ids: Int32Array) -> None:

@@ -1,74 +1,90 @@
 """What decides a prepared data set's content, and what only decides how it is made."""
 
-import os
-from dataclasses import asdict, dataclass
+import numbers
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 
-from criteo_stream.base.amounts import format_size, parse_size
+from criteo_stream.base.amounts import parse_size
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.options import declared, option, options, refuse_unknown_names
 from criteo_stream.base.schema import BLOCK_ROWS
+from criteo_stream.prepare.memory_budget import MemoryBudget
 
-SPLIT_KINDS: Final = ("random", "tail", "terabyte")
+LayoutName = Literal["auto", "kaggle", "terabyte", "reczoo"]
+SplitKind = Literal["random", "tail", "terabyte"]
+ShortLines = Literal["reject", "pad"]
 
-_DEFAULT_FRACTION: Final = 0.1
-
-_LEAST_MEMORY: Final = 1_000_000_000
-_BASE_BYTES: Final = 500_000_000
-"""What the process holds whatever the number of threads: libraries, a unit being read, another
-being coded."""
-_THREAD_BYTES: Final = 120_000_000
-"""What a thread takes: a chunk being parsed, a column being coded, or a unit being encoded."""
+_DEFAULT_FRACTION = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
+@options
 class PrepareOptions:
     """The options that decide the output."""
 
-    layout: str = "auto"
-    """``kaggle``, ``terabyte``, ``reczoo``, or ``auto``: recognised from the first lines."""
-    split: str = "random"
-    """``random`` by (seed, input, line), ``tail`` in time order, or ``terabyte``."""
-    valid: float | None = None
-    """Fraction of the rows, for ``random`` and ``tail``; None is 0.1."""
-    test: float | None = None
-    """Fraction of the rows, for ``random`` and ``tail``; None is 0.1."""
-    valid_files: tuple[str, ...] = ()
-    """Inputs that are the valid split; then fractions do not apply."""
-    test_files: tuple[str, ...] = ()
-    """Inputs that are the test split; then fractions do not apply."""
-    min_count: int | None = None
-    """Values rarer than this in the training rows become OOV; None goes by their number."""
-    max_vocabulary: int | None = None
-    """Keep at most this many known values a column, the most frequent."""
-    seed: int = 0
-    keep_order: bool = False
-    """Do not mix the rows of a block."""
-    short_lines: str = "reject"
-    """``pad`` accepts lines that are short only by trailing tabs."""
-    fit_from: str | None = None
-    """Encode with the fit of this prepared set; without fractions all rows are then ``test``."""
-    block_rows: int = BLOCK_ROWS
-    """Lines of a work unit; a constant of the format, smaller only to test with little data."""
+    layout: LayoutName = option(
+        default="auto",
+        help="Read raw lines of this layout; auto recognises it from the first lines.",
+    )
+    split: SplitKind = option(
+        default="random",
+        help="Split rows at random, in time order (tail), or by day (terabyte: the last day is "
+        "half valid, half test).",
+    )
+    valid: float | None = option(
+        default=None,
+        help="Put this fraction of the rows into the valid split (random and tail).",
+        chosen_by="0.1",
+        at_least=0,
+        below=1,
+    )
+    test: float | None = option(
+        default=None,
+        help="Put this fraction of the rows into the test split (random and tail).",
+        chosen_by="0.1",
+        at_least=0,
+        below=1,
+    )
+    valid_files: tuple[str, ...] = option(
+        default=(), help="Use these files or globs as the valid split, and ignore the fractions."
+    )
+    test_files: tuple[str, ...] = option(
+        default=(), help="Use these files or globs as the test split, and ignore the fractions."
+    )
+    min_count: int | None = option(
+        default=None,
+        help="Replace values rarer than this in the training split by the OOV id.",
+        chosen_by="10, or 5 below 1M training rows",
+        at_least=1,
+    )
+    max_vocabulary: int | None = option(
+        default=None,
+        help="Keep at most N values per categorical column.",
+        chosen_by="no limit",
+        at_least=1,
+    )
+    seed: int = option(default=0, help="Random seed for the split and the shuffling.")
+    keep_order: bool = option(default=False, help="Keep the rows of a block in their order.")
+    short_lines: ShortLines = option(
+        default="reject", help="Reject or pad lines that lack only trailing separators."
+    )
+    fit_from: Path | None = option(
+        default=None,
+        help="Encode with the vocabularies and quantiles of this data set; without fractions, "
+        "all rows are then test rows.",
+        chosen_by="fitted on the training split",
+    )
+    block_rows: int = option(
+        default=BLOCK_ROWS, help="Make blocks of N lines; only tests with little data need fewer."
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse what makes no sense, naming the flag."""
-        if self.split not in SPLIT_KINDS:
-            raise UsageError(f"--split {self.split} is not known: use {', '.join(SPLIT_KINDS)}")
-        valid, test = self.fractions
-        for flag, value in (("--valid", valid), ("--test", test)):
-            if not 0 <= value < 1:
-                raise UsageError(f"{flag} is {value}, expected a fraction from 0 to below 1")
-        if valid + test >= 1:
+    def check_together(self) -> None:
+        """Refuse options that do not go together."""
+        if sum(self.fractions) >= 1:
+            valid, test = self.fractions
             raise UsageError(f"--valid {valid} and --test {test} leave nothing to train on")
-        if self.min_count is not None and self.min_count < 1:
-            raise UsageError(f"--min-count is {self.min_count}, expected at least 1")
-        if self.max_vocabulary is not None and self.max_vocabulary < 1:
-            raise UsageError(f"--max-vocabulary is {self.max_vocabulary}, expected at least 1")
-        if not 1 <= self.block_rows <= BLOCK_ROWS:
+        if not 1 <= self.block_rows <= BLOCK_ROWS:  # no flag: a constant of the format
             raise UsageError(f"block_rows is {self.block_rows}, expected 1 to {BLOCK_ROWS}")
-        if self.short_lines not in ("reject", "pad"):
-            raise UsageError(f"--short-lines {self.short_lines} is not known: use reject or pad")
         if (self.valid_files or self.test_files) and self.split != "random":
             raise UsageError(f"--valid-files and --test-files exclude --split {self.split}")
 
@@ -81,7 +97,7 @@ class PrepareOptions:
         )
 
     def min_count_for(self, training_rows: int) -> int:
-        """What is given, else 10, or 5 below a million training rows.
+        """The given one, else 10, or 5 below a million training rows.
 
         On the 77 k training rows of a sample of Kaggle's, 5 is worth .001 of AUC; on two and ten
         million synthetic rows nothing from 2 to 50 makes a difference (``docs/quality.md``).
@@ -90,46 +106,81 @@ class PrepareOptions:
             return self.min_count
         return 10 if training_rows >= 1_000_000 else 5
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
+@options
+class PrepareExecution:
     """How the work is done; the output does not depend on it, and it may change between tries."""
 
-    memory_bytes: int
-    workers: int
+    memory: str = option(default="4GB", help="Use at most this much memory, 1GB or more.")
+    workers: int | None = option(
+        default=None, help="Use this many threads.", chosen_by="all cores", at_least=1
+    )
+    max_bad_rows: int = option(
+        default=0, help="Leave out and record up to N malformed lines before giving up.", at_least=0
+    )
+    restart: bool = option(default=False, help="Drop what an earlier try left, and start over.")
+    quiet: bool = option(default=False, help="Show no progress.")
 
-    @classmethod
-    def of(cls, memory: str | int, workers: int | None) -> "Resources":
-        """Check and complete what the user gave.
-
-        Raises:
-            UsageError: less memory than the work needs, or no worker.
-        """
-        size = parse_size(memory) if isinstance(memory, str) else memory
-        if size < _LEAST_MEMORY:
-            raise UsageError(
-                f"--memory {format_size(size)} is too little: "
-                f"preparing needs at least {format_size(_LEAST_MEMORY)}"
-            )
-        if workers is not None and workers < 1:
-            raise UsageError(f"--workers is {workers}, expected at least 1")
-        return cls(memory_bytes=size, workers=workers or len(os.sched_getaffinity(0)))
+    def check_together(self) -> None:
+        """Refuse a memory budget that is not a size, or too small."""
+        _ = self.budget
 
     @property
-    def threads(self) -> int:
-        """Workers that the memory is enough for."""
-        return max(1, min(self.workers, self.working_bytes // _THREAD_BYTES))
-
-    @property
-    def working_bytes(self) -> int:
-        """Memory that the threads share."""
-        return self.memory_bytes - _BASE_BYTES
+    def budget(self) -> MemoryBudget:
+        """How memory and threads are shared out."""
+        return MemoryBudget(total_bytes=parse_size(self.memory), workers=self.workers)
 
 
-def given_path(path: str | Path) -> str:
-    """A path as the manifest records it: absolute, so that it means the same from anywhere."""
-    return str(Path(path).resolve())
+class PrepareKeywords(TypedDict, total=False):
+    """The keywords of `preprocess`: the options of both classes, as callers may write them."""
+
+    layout: LayoutName
+    split: SplitKind
+    valid: float | None
+    test: float | None
+    valid_files: list[str] | tuple[str, ...]
+    test_files: list[str] | tuple[str, ...]
+    min_count: int | None
+    max_vocabulary: int | None
+    seed: int
+    keep_order: bool
+    short_lines: ShortLines
+    fit_from: str | Path | None
+    block_rows: int
+    memory: str | int
+    workers: int | None
+    max_bad_rows: int
+    restart: bool
+    quiet: bool
+
+
+READING: Final = ("layout", "short_lines", "max_bad_rows")
+"""Options that say how raw lines are read, for prediction as for preparing."""
+
+
+def check_reading(**given: Any) -> None:
+    """Refuse values of `READING` that make no sense.
+
+    Raises:
+        UsageError: names the flag.
+    """
+    known = {**declared(PrepareOptions), **declared(PrepareExecution)}
+    for name, value in given.items():
+        known[name].checked(value)
+
+
+def checked(given: Mapping[str, Any]) -> tuple[PrepareOptions, PrepareExecution]:
+    """The options of both classes from the keywords of one call.
+
+    Raises:
+        UsageError: a name is unknown or a value makes no sense.
+    """
+    refuse_unknown_names(given, [*declared(PrepareOptions), *declared(PrepareExecution)])
+    memory = given.get("memory")
+    if not isinstance(memory, bool) and isinstance(memory, numbers.Integral):
+        given = {**given, "memory": str(memory)}  # bytes
+    deciding, other = (
+        {name: value for name, value in given.items() if name in declared(cls)}
+        for cls in (PrepareOptions, PrepareExecution)
+    )
+    return PrepareOptions(**deciding), PrepareExecution(**other)

@@ -1,4 +1,4 @@
-"""Raw lines to columns, exactly: every line is either valid or located and explained.
+"""Raw lines to columns, exactly: every line is either parsed or rejected with its place.
 
 A parser alone proves nothing here: short lines become nulls that look like missing values, and
 ``+abcdef1`` passes for hex. So a chunk is parsed in one go by Polars and then compared with what
@@ -14,37 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.base.errors import InputError
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
-from criteo_stream.prepare.inputs import Chunk, Layout, Position
-
-_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-_INTEGER: Final = re.compile(rb"-?[0-9]+")
-_HEX: Final = re.compile(rb"[0-9a-fA-F]{8}")
-_EXCERPT_BYTES: Final = 200
-
-KEPT_REJECTS: Final = 100
-"""Malformed lines that are kept per chunk."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reject:
-    """A malformed line."""
-
-    file: str
-    line: int
-    """Counted from 1, a header included."""
-    reason: str
-    text: str
-    """Its beginning; bytes that are not UTF-8 are escaped."""
-
-
-def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
-    """The error that ends a run with more malformed lines than allowed."""
-    return InputError(
-        f"{first.file}, line {first.line:,}: {first.reason} ({rejected:,} malformed lines so far, "
-        f"--max-bad-rows is {allowed}): mend the line, or allow more and run the same again"
-    )
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.prepare.chunks import Chunk, Position
+from criteo_stream.prepare.layouts import Layout
+from criteo_stream.prepare.malformed import KEPT_OF_CHUNK, Reject, explain, padded, reject
 
 
 @dataclass(frozen=True)
@@ -58,9 +31,9 @@ class ParsedChunk:
     rejected: int
     """Malformed lines."""
     rejects: list[Reject]
-    """The first `KEPT_REJECTS` of them."""
+    """The first `KEPT_OF_CHUNK` of them."""
     end: Position
-    """Of the chunk in its input."""
+    """Where the chunk ends in its input."""
 
 
 class _NotCleanError(Exception):
@@ -166,31 +139,16 @@ def _parse_line_by_line(
             good.append(line)
             numbers.append(number)
             continue
-        padded = line + layout.separator * (layout.separators - line.count(layout.separator))
-        reason = explain(padded if pad_short_lines and line else line, layout)
+        whole = padded(line, layout) if pad_short_lines else line
+        reason = explain(whole, layout)
         if reason is None:
-            good.append(_normalised(padded, layout))
+            good.append(_normalised(whole, layout))
             numbers.append(number)
             continue
         rejected += 1
-        if rejected > KEPT_REJECTS:
-            continue
-        if line and len(padded) > len(line) and explain(padded, layout) is None:
-            fields = line.count(layout.separator) + 1
-            reason = (
-                f"{fields} fields instead of {layout.separators + 1}: the line lost its trailing "
-                f"{layout.separator_name} (an editor or a strip() removes them); "
-                "--short-lines pad restores them"
-            )
-        excerpt = line[:_EXCERPT_BYTES].decode(errors="backslashreplace")
-        rejects.append(
-            Reject(
-                file=str(chunk.source.path),
-                line=number + chunk.header_lines,
-                reason=reason,
-                text=excerpt,
-            )
-        )
+        if rejected <= KEPT_OF_CHUNK:
+            place = number + chunk.header_lines
+            rejects.append(reject(line, layout, reason, file=chunk.source.path, number=place))
     frame = _parse_good(good, layout)
     return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
 
@@ -215,40 +173,3 @@ def _parse_good(lines: list[bytes], layout: Layout) -> pl.DataFrame:
     first = b"0" * layout.labelled + layout.separator * layout.separators
     text = b"".join(line + b"\n" for line in (first, *lines))
     return _parse_clean(text, len(lines) + 1, layout)[1:]
-
-
-def explain(line: bytes, layout: Layout) -> str | None:
-    """Why a line is malformed, or None for a valid one. ``line`` has no line end."""
-    if not line:
-        return "the line is blank"
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return f"byte {error.start + 1} is not valid UTF-8"
-    fields = line.split(layout.separator)
-    if len(fields) != layout.separators + 1:
-        return f"{len(fields)} fields instead of {layout.separators + 1}"
-    columns: tuple[str, ...] = FEATURE_COLUMNS
-    if layout.labelled:
-        if fields[0] not in (b"0", b"1"):
-            return f"label is {_quoted(fields[0])}, expected 0 or 1"
-        fields = fields[1:]
-    for column, value in zip(columns, fields, strict=True):
-        if value and (reason := _explain_value(column, value)):
-            return reason
-    return None
-
-
-def _explain_value(column: str, value: bytes) -> str | None:
-    if column in CATEGORICAL_COLUMNS:
-        if not _HEX.fullmatch(value):
-            return f"{column} is {_quoted(value)}, expected 8 hex digits"
-    elif not _INTEGER.fullmatch(value):
-        return f"{column} is {_quoted(value)}, expected an integer"
-    elif len(value.lstrip(b"-0")) > 10 or not _INT32_MIN <= int(value) <= _INT32_MAX:
-        return f"{column} is {_quoted(value)}, outside the 32-bit integers"
-    return None
-
-
-def _quoted(value: bytes) -> str:
-    return repr(value[:40].decode(errors="backslashreplace")) + ("…" if len(value) > 40 else "")

@@ -1,10 +1,10 @@
 """Stage 1, read: raw lines are parsed and validated once, counted, and kept as compact scratch."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,96 +14,104 @@ from criteo_stream.base.errors import InputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL, SPLITS
-from criteo_stream.prepare.inputs import Layout, Position, RawInput, read_chunks
-from criteo_stream.prepare.options import PrepareOptions, Resources
-from criteo_stream.prepare.parse import ParsedChunk, Reject, parse_chunk, too_many_rejects
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.chunks import Position, read_chunks
+from criteo_stream.prepare.inputs import InputState
+from criteo_stream.prepare.layouts import Layout
+from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject, too_many_rejects
+from criteo_stream.prepare.options import PrepareOptions
+from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
+from criteo_stream.prepare.scratch import CodedColumn, code_column, sum_of, write_scratch
 from criteo_stream.prepare.splits import TRAIN, Split, written_order
-from criteo_stream.prepare.units import CodedColumn, code_column, sum_of, write_unit
-from criteo_stream.prepare.workspace import InputState, UnitRecord, Workspace, unit_name
-
-KEPT_REJECTS: Final = 100
-"""Malformed lines that are kept per work unit."""
+from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.workspace import BlockRecord, block_name
 
 
 class Reader:
-    """Reads inputs into the workspace's work units, continuing after those that are there.
+    """Reads inputs into the workspace's blocks, continuing after those that are there.
 
-    While a unit's columns are coded and written, the next unit's lines are read and parsed.
+    While a block's columns are coded and written, the next block's lines are read and parsed.
+
+    Args:
+        context: where the blocks go, and who does the work.
+        options: of the preparation.
+        layout: of all inputs.
+        max_bad_rows: malformed lines to leave out (and record) before giving up.
+        progress: is told of lines as they are parsed.
     """
 
     def __init__(
         self,
-        workspace: Workspace,
-        pool: Executor,
+        context: StageContext,
         options: PrepareOptions,
-        resources: Resources,
         layout: Layout,
         *,
         max_bad_rows: int,
         progress: Progress,
     ) -> None:
-        self._workspace = workspace
-        self._pool = pool
+        self._workspace = context.workspace
+        self._pool = context.pool
+        self._progress = progress
+        self._chunks_in_flight = context.budget.chunks_in_flight
         self._options = options
-        self._chunks_in_flight = resources.threads + 1
         self._parse = partial(
             parse_chunk, layout=layout, pad_short_lines=options.short_lines == "pad"
         )
         self._max_bad_rows = max_bad_rows
-        self._progress = progress
         self._rejected = 0
         # Waits for the disk, so that no worker does.
         self._writer = ThreadPoolExecutor(1, "scratch")
 
     def read(
-        self, inputs: Sequence[RawInput], splits: Sequence[Split], done: list[list[UnitRecord]]
-    ) -> list[UnitRecord]:
+        self, inputs: Sequence[Beginning], splits: Sequence[Split], done: list[list[BlockRecord]]
+    ) -> list[BlockRecord]:
         """Read all inputs.
 
         Args:
             inputs: in natural order.
             splits: per input.
-            done: per input, the finished units from its start on.
+            done: per input, the finished blocks from its start on.
 
         Returns:
-            All units, in order.
+            All blocks, in order.
         """
-        records: list[UnitRecord] = []
+        records: list[BlockRecord] = []
         with self._writer:
-            pending: Future[UnitRecord] | None = None
-            for number, source in enumerate(inputs):
+            pending: Future[BlockRecord] | None = None
+            for number, beginning in enumerate(inputs):
                 finished = done[number]
                 records += finished
                 for record in finished:
                     self._count_rejects(record.rejected, [Reject(**r) for r in record.rejects])
                 if finished and finished[-1].last:
                     continue
-                for block in self._read_input(number, source, finished):
-                    if pending:  # one unit in the making at a time holds the memory budget
+                for block in self._read_input(number, beginning, finished):
+                    if pending:  # one block in the making at a time holds the memory budget
                         records.append(pending.result())
-                    pending = self._begin(block, splits[number], source.name)
+                    pending = self._begin(block, splits[number], beginning.source.name)
             if pending:
                 records.append(pending.result())
         return sorted(records, key=lambda r: (r.source, r.block))
 
     def _read_input(
-        self, number: int, source: RawInput, finished: list[UnitRecord]
-    ) -> Iterator["_Block"]:
+        self, number: int, beginning: Beginning, finished: list[BlockRecord]
+    ) -> Iterator["_ParsedBlock"]:
+        source = beginning.source
         state = InputState.of(source.path)
         start = finished[-1].end if finished else Position()
         block_rows = self._options.block_rows
-        chunks = read_chunks(source, unit_rows=block_rows, start=start)
+        chunks = read_chunks(beginning, block_rows=block_rows, start=start)
         parsed = ordered_map(self._pool, self._parse, chunks, self._chunks_in_flight)
         blocks = _group_blocks(self._watched(parsed, start.lines), block_rows)
-        for block, (unit, last) in enumerate(blocks, start=len(finished)):
+        for block, (group, last) in enumerate(blocks, start=len(finished)):
             if InputState.of(source.path) != state:
                 raise InputError(
                     f"{source.path} changed while it was read: wait until it is complete, then "
                     "run the same again, which compares what was read with the file as it is then"
                 )
-            end = unit[-1].end
-            yield _Block(
-                chunks=unit,
+            end = group[-1].end
+            yield _ParsedBlock(
+                chunks=group,
                 source=number,
                 block=block,
                 state=state,
@@ -120,8 +128,8 @@ class Reader:
             lines = chunk.end.lines
             yield chunk
 
-    def _begin(self, block: "_Block", split: Split, source_name: str) -> Future[UnitRecord]:
-        """Start to code and write a unit; empties ``block.chunks`` on the way."""
+    def _begin(self, block: "_ParsedBlock", split: Split, source_name: str) -> Future[BlockRecord]:
+        """Start to code and write a block; empties ``block.chunks`` on the way."""
         chunks = block.chunks
         split_codes = split.codes(np.concatenate([c.line_numbers for c in chunks]))
         order = written_order(
@@ -133,7 +141,7 @@ class Reader:
         )
         rows = np.bincount(split_codes, minlength=len(SPLITS)).tolist()
         rejected = sum(c.rejected for c in chunks)
-        rejects = [asdict(reject) for c in chunks for reject in c.rejects][:KEPT_REJECTS]
+        rejects = [asdict(reject) for c in chunks for reject in c.rejects][:KEPT_OF_BLOCK]
         frames = [c.frame for c in chunks]
         chunks.clear()
         label = pl.concat([frame[LABEL] for frame in frames]).to_numpy().take(order)
@@ -147,19 +155,19 @@ class Reader:
 
     def _finish(
         self,
-        block: "_Block",
+        block: "_ParsedBlock",
         label: npt.NDArray[np.uint8],
         futures: list[Future[CodedColumn]],
         *,
         rows: list[int],
         rejected: int,
         rejects: list[dict[str, Any]],
-    ) -> UnitRecord:
-        """Write a unit's scratch, then its record."""
+    ) -> BlockRecord:
+        """Write a block's scratch, then its record."""
         columns = {c: f.result() for c, f in zip(FEATURE_COLUMNS, futures, strict=True)}
-        name = unit_name(block.source, block.block)
-        files = write_unit(self._workspace.units, name, label, list(columns.values()))
-        record = UnitRecord(
+        name = block_name(block.source, block.block)
+        files = write_scratch(self._workspace.blocks, name, label, list(columns.values()))
+        record = BlockRecord(
             source=block.source,
             block=block.block,
             state=block.state,
@@ -174,7 +182,7 @@ class Reader:
             rejects=rejects,
             files=files,
         )
-        self._workspace.write_unit(record)
+        self._workspace.record_block(record)
         return record
 
     def _count_rejects(self, rejected: int, rejects: Sequence[Reject]) -> None:
@@ -184,8 +192,8 @@ class Reader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
-    """The parsed lines of a unit, and what its record will say of them."""
+class _ParsedBlock:
+    """The parsed lines of a block, and what its record will say of them."""
 
     chunks: list[ParsedChunk]
     source: int
@@ -208,41 +216,3 @@ def _group_blocks(
         block.append(chunk)
     if block:
         yield block, True
-
-
-def verify_inputs(
-    inputs: Sequence[RawInput],
-    done: Sequence[Sequence[UnitRecord]],
-    block_rows: int,
-    tell: Callable[[str], None],
-) -> None:
-    """Compare inputs with what was read of them; a file that was merely touched passes.
-
-    ``tell`` hears of each file that has to be read for it.
-
-    Raises:
-        InputError: the content of an input changed: names the file and the lines.
-    """
-    for source, records in zip(inputs, done, strict=True):
-        if not records or all(record.state == InputState.of(source.path) for record in records):
-            continue
-        tell(f"{source.path} was touched since it was read: comparing its content")
-        ends = {record.end.lines: record.end for record in records}
-        read = previous = 0
-        for chunk in read_chunks(source, unit_rows=block_rows):
-            read = chunk.end.lines
-            expected = ends.pop(read, None)
-            if expected is not None and expected != chunk.end:
-                raise _changed(source, previous, read)
-            previous = read if expected else previous
-            if not ends and not records[-1].last:
-                break
-        if ends or (records[-1].last and read != records[-1].end.lines):
-            raise _changed(source, previous, max([read, *ends]))
-
-
-def _changed(source: RawInput, after: int, until: int) -> InputError:
-    return InputError(
-        f"{source.path} changed since it was read (lines {after + 1:,} to {until:,}): "
-        "bring the old content back, or start over with --restart"
-    )

@@ -1,24 +1,19 @@
-"""Stage 2, fit: the runs of all work units are merged into vocabularies and quantile tables."""
+"""Stage 2, fit: the runs of all blocks are merged into vocabularies and quantile tables."""
 
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import (
-    CATEGORICAL_COLUMNS,
-    FEATURE_COLUMNS,
-    FIRST_KNOWN_ID,
-    INTEGER_COLUMNS,
-)
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.base.storage import file_crc32, write_json
+from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import (
     CategoricalColumn,
     FileEntry,
@@ -26,29 +21,13 @@ from criteo_stream.data.manifest import (
     NumericColumn,
     verify_file,
 )
-from criteo_stream.prepare.apply_fit import Encoder
-from criteo_stream.prepare.counts import (
-    MERGE_BYTES_PER_ENTRY,
-    Int64Array,
-    SpilledRun,
-    UInt32Array,
-    merge_in_parts,
-)
-from criteo_stream.prepare.lookup import HashedLookup
-from criteo_stream.prepare.options import Resources
-from criteo_stream.prepare.quantiles import (
-    FastTransform,
-    FittedColumn,
-    build_table,
-    read_tables,
-    write_tables,
-)
+from criteo_stream.prepare.counts import Int64Array, SpilledRun, UInt32Array, merge_in_parts
+from criteo_stream.prepare.quantiles import FittedColumn, build_table, read_tables, write_tables
+from criteo_stream.prepare.scratch import spilled_runs, verify_runs
 from criteo_stream.prepare.splits import TRAIN
-from criteo_stream.prepare.units import spilled_runs, verify_runs
-from criteo_stream.prepare.vocabulary import build_vocabulary, read_vocabulary, write_lookup
-from criteo_stream.prepare.workspace import UnitRecord, Workspace
-
-QUANTILES: Final = "quantiles.parquet"
+from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.vocabulary import build_vocabulary, write_lookup
+from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,46 +41,42 @@ class Fit:
     files: list[FileEntry]
 
 
-def vocabulary_path(out: Path, column: str) -> Path:
-    """Where a column's vocabulary is."""
-    return out / "vocabulary" / f"{column}.parquet"
-
-
 def fitted_columns(workspace: Workspace) -> set[str]:
     """Columns whose fit an earlier try finished."""
-    return {c for c in FEATURE_COLUMNS if _record(workspace, c).exists()}
-
-
-def _record(workspace: Workspace, column: str) -> Path:
-    return workspace.fit / f"{column}.json"
+    return {c for c in FEATURE_COLUMNS if workspace.column_facts(c).exists()}
 
 
 class Fitter:
-    """Merges the units' runs, column by column; finished columns are kept for the next try."""
+    """Merges the blocks' runs, column by column; finished columns are kept for the next try.
+
+    Args:
+        context: where the blocks are, and who does the work.
+        min_count: values rarer than this in the training rows get no id of their own.
+        max_vocabulary: keep at most this many known values a column, the most frequent.
+        progress: is told of run entries as they are merged.
+    """
 
     def __init__(
         self,
-        workspace: Workspace,
-        pool: Executor,
-        resources: Resources,
-        progress: Progress,
+        context: StageContext,
         *,
         min_count: int,
         max_vocabulary: int | None,
+        progress: Progress,
     ) -> None:
-        self._workspace = workspace
-        self._pool = pool
+        self._workspace = context.workspace
+        self._pool = context.pool
+        self._progress = progress
+        self._max_entries = context.budget.merge_entries
         self._min_count = min_count
         self._max_vocabulary = max_vocabulary
-        self._max_entries = resources.working_bytes // resources.threads // MERGE_BYTES_PER_ENTRY
-        self._progress = progress
 
-    def fit(self, records: Sequence[UnitRecord]) -> Fit:
+    def fit(self, records: Sequence[BlockRecord]) -> Fit:
         """Merge all columns and write the fit's files into the data set."""
-        (self._workspace.out / "vocabulary").mkdir(exist_ok=True)
+        self._workspace.data.vocabularies.mkdir(exist_ok=True)
         left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
         if left:
-            for _ in self._pool.map(lambda r: verify_runs(self._workspace.units, r), records):
+            for _ in self._pool.map(lambda r: verify_runs(self._workspace.blocks, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
         by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
@@ -109,11 +84,8 @@ class Fitter:
             pass
         return self._collect()
 
-    def _table(self, column: str) -> Path:
-        return self._workspace.fit / f"{column}.parquet"
-
-    def _fit_column(self, column: str, records: Sequence[UnitRecord]) -> None:
-        runs = spilled_runs(self._workspace.units, records, column)
+    def _fit_column(self, column: str, records: Sequence[BlockRecord]) -> None:
+        runs = spilled_runs(self._workspace.blocks, records, column)
         missing = sum(r.missing[column] for r in records)
         if column in INTEGER_COLUMNS:
             rows = sum(r.rows[TRAIN] for r in records) - missing
@@ -137,7 +109,8 @@ class Fitter:
         table = build_table(counted(), rows)
         mean = total / rows if rows else None
         write_tables(
-            self._table(column), {column: FittedColumn(table=table, mean=mean, missing=missing)}
+            self._workspace.quantile_table(column),
+            {column: FittedColumn(table=table, mean=mean, missing=missing)},
         )
         mean_quantile = 0.5 if mean is None else float(table.transform(np.array([mean]))[0])
         facts = NumericColumn(
@@ -150,13 +123,13 @@ class Fitter:
             mean_quantile=mean_quantile,
             rank_error=table.rank_error,
         )
-        write_json(_record(self._workspace, column), asdict(facts))
+        write_json(self._workspace.column_facts(column), asdict(facts))
 
     def _fit_categorical(self, column: str, runs: Sequence[SpilledRun], *, missing: int) -> None:
         built = build_vocabulary(
             merge_in_parts(runs, self._max_entries),
-            vocabulary_path(self._workspace.out, column),
-            lookup_path(self._workspace, column),
+            self._workspace.data.vocabulary(column),
+            self._workspace.lookup(column),
             min_count=self._min_count,
             max_vocabulary=self._max_vocabulary,
         )
@@ -167,24 +140,19 @@ class Fitter:
             oov=built.oov_rows,
             ids=FIRST_KNOWN_ID + built.known,
         )
-        write_json(_record(self._workspace, column), asdict(facts))
+        write_json(self._workspace.column_facts(column), asdict(facts))
 
     def _collect(self) -> Fit:
-        out = self._workspace.out
-        fitted = [read_tables(self._table(c)) for c in INTEGER_COLUMNS]
-        write_tables(out / QUANTILES, {c: f for one in fitted for c, f in one.items()})
-        facts = {c: json.loads(_record(self._workspace, c).read_text()) for c in FEATURE_COLUMNS}
+        workspace = self._workspace
+        fitted = [read_tables(workspace.quantile_table(c)) for c in INTEGER_COLUMNS]
+        write_tables(workspace.data.quantiles, {c: f for one in fitted for c, f in one.items()})
+        facts = {c: json.loads(workspace.column_facts(c).read_text()) for c in FEATURE_COLUMNS}
         return Fit(
             min_count=self._min_count,
             numeric=[NumericColumn(**facts[c]) for c in INTEGER_COLUMNS],
             categorical=[CategoricalColumn(**facts[c]) for c in CATEGORICAL_COLUMNS],
-            files=_fit_files(out),
+            files=_fit_files(workspace.data),
         )
-
-
-def lookup_path(workspace: Workspace, column: str) -> Path:
-    """Where a column's values and ids are kept for encoding."""
-    return workspace.fit / f"{column}.lookup"
 
 
 def borrow_fit(workspace: Workspace, source: Path) -> Fit:
@@ -194,14 +162,14 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
         DataSetError: the other set is incomplete or its fit is damaged.
     """
     manifest = Manifest.read(source)
-    out = workspace.out
-    (out / "vocabulary").mkdir(exist_ok=True)
+    data = workspace.data
+    data.vocabularies.mkdir(exist_ok=True)
     for entry in manifest.fit_files:
         verify_file(source, entry)
-        shutil.copyfile(source / entry.path, out / entry.path)
+        shutil.copyfile(source / entry.path, data.path / entry.path)
     for column in CATEGORICAL_COLUMNS:
-        write_lookup(vocabulary_path(out, column), lookup_path(workspace, column))
-    files = _fit_files(out)
+        write_lookup(data.vocabulary(column), workspace.lookup(column))
+    files = _fit_files(data)
     if files != manifest.fit_files:
         raise DataSetError(f"{source} changed while its fit was copied: run the same again")
     return Fit(
@@ -212,28 +180,11 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
     )
 
 
-def _fit_files(out: Path) -> list[FileEntry]:
-    paths = [*(vocabulary_path(out, c) for c in CATEGORICAL_COLUMNS), out / QUANTILES]
+def _fit_files(data: DataFolder) -> list[FileEntry]:
+    paths = [*(data.vocabulary(c) for c in CATEGORICAL_COLUMNS), data.quantiles]
     return [
         FileEntry(
-            path=str(path.relative_to(out)), bytes=path.stat().st_size, crc32=file_crc32(path)
+            path=str(path.relative_to(data.path)), bytes=path.stat().st_size, crc32=file_crc32(path)
         )
         for path in paths
     ]
-
-
-def load_encoder(data: Path, manifest: Manifest) -> Encoder:
-    """The fit of a finished data set, in memory, to encode raw rows with.
-
-    Raises:
-        DataSetError: a vocabulary or the quantile tables are missing or damaged.
-    """
-    for entry in manifest.fit_files:
-        verify_file(data, entry)
-    tables = read_tables(data / QUANTILES)
-    return Encoder(
-        transforms={column: FastTransform(tables[column].table) for column in INTEGER_COLUMNS},
-        lookups={
-            c: HashedLookup(*read_vocabulary(vocabulary_path(data, c))) for c in CATEGORICAL_COLUMNS
-        },
-    )

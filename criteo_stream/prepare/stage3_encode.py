@@ -1,8 +1,7 @@
-"""Stage 3, encode: the scratch of each work unit becomes shards, one a split."""
+"""Stage 3, encode: the scratch of each block becomes shards, one a split."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import numpy.typing as npt
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.reserved_ids import MISSING_ID
 from criteo_stream.base.schema import (
     CATEGORICAL_COLUMNS,
     FEATURE_COLUMNS,
     INTEGER_COLUMNS,
     LABEL,
-    MISSING_ID,
     ROW_GROUP_ROWS,
     SPLITS,
 )
@@ -29,69 +28,70 @@ from criteo_stream.prepare.codes import CodeArray
 from criteo_stream.prepare.counts import UInt32Array, from_sortable
 from criteo_stream.prepare.lookup import Lookup
 from criteo_stream.prepare.quantiles import QuantileTable
-from criteo_stream.prepare.units import open_rows, open_values, remove_unit
-from criteo_stream.prepare.workspace import UnitRecord, Workspace
+from criteo_stream.prepare.scratch import open_rows, open_values, remove_scratch
+from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
 Shards = dict[str, ShardEntry]
-"""A unit's shard per split that has rows in it."""
+"""A block's shard per split that has rows in it."""
 
 
 class ShardStage:
-    """Encodes units into shards; finished units are kept for the next try.
+    """Encodes blocks into shards; finished blocks are kept for the next try.
 
     Args:
-        workspace: where the units are.
-        pool: does the work.
+        context: where the blocks are, and who does the work.
         tables: per integer column.
         lookups: per categorical column.
-        progress: told of rows as they are encoded.
+        progress: is told of rows as they are encoded.
     """
 
     def __init__(
         self,
-        workspace: Workspace,
-        pool: Executor,
+        context: StageContext,
         tables: Mapping[str, QuantileTable],
         lookups: Mapping[str, Lookup],
+        *,
         progress: Progress,
     ) -> None:
-        self._workspace = workspace
-        self._pool = pool
+        self._workspace = context.workspace
+        self._pool = context.pool
+        self._progress = progress
+        self._in_flight = context.budget.threads
         self._tables = tables
         self._lookups = lookups
-        self._progress = progress
 
     def encode(
-        self, records: Sequence[UnitRecord], done: Mapping[int, Shards], in_flight: int
+        self, records: Sequence[BlockRecord], done: Mapping[int, Shards]
     ) -> dict[str, list[ShardEntry]]:
-        """Encode the units that are not `done`; the shards of each split, in order."""
+        """Encode the blocks that are not `done`; the shards of each split, in order."""
         for split in SPLITS:
-            (self._workspace.out / split).mkdir(exist_ok=True)
+            self._workspace.data.split(split).mkdir(exist_ok=True)
+        for number in done:  # a try that was killed may have left it
+            remove_scratch(self._workspace.blocks, records[number])
         left = [(i, record) for i, record in enumerate(records) if i not in done]
         written = dict(done)
-        new = ordered_map(self._pool, self._encode_unit, left, in_flight)
+        new = ordered_map(self._pool, self._encode_block, left, self._in_flight)
         written |= {number: shards for (number, _), shards in zip(left, new, strict=True)}
         return {
             split: [written[i][split] for i in range(len(records)) if split in written[i]]
             for split in SPLITS
         }
 
-    def _encode_unit(self, numbered: tuple[int, UnitRecord]) -> Shards:
+    def _encode_block(self, numbered: tuple[int, BlockRecord]) -> Shards:
         number, record = numbered
-        rows = open_rows(self._workspace.units, record)
-        meanings = self._meanings(open_values(self._workspace.units, record))
+        rows = open_rows(self._workspace.blocks, record)
+        meanings = self._meanings(open_values(self._workspace.blocks, record))
         shards: Shards = {}
         start = 0
         for split, count in zip(SPLITS, record.rows, strict=True):
             if count:
-                path = self._workspace.out / split / f"part-{number:05d}.parquet"
+                path = self._workspace.data.shard(split, number)
                 groups = _row_groups(rows, meanings, start, start + count)
                 shards[split] = write_shard(path, self._counted(groups))
                 start += count
-        write_json(
-            _shard_record(self._workspace, number), {s: asdict(e) for s, e in shards.items()}
-        )
-        remove_unit(self._workspace.units, record)
+        write_json(self._workspace.shards(number), {s: asdict(e) for s, e in shards.items()})
+        remove_scratch(self._workspace.blocks, record)
         return shards
 
     def _meanings(self, values: Mapping[str, UInt32Array]) -> dict[str, npt.NDArray[Any]]:
@@ -124,25 +124,20 @@ def _row_groups(
         yield [rows[LABEL][part], *(meanings[c].take(rows[c][part]) for c in FEATURE_COLUMNS)]
 
 
-def _shard_record(workspace: Workspace, number: int) -> Path:
-    return workspace.encoded / f"{number:05d}.json"
-
-
-def encoded_units(workspace: Workspace, records: Sequence[UnitRecord]) -> dict[int, Shards]:
-    """The shards that an earlier try finished, by number of their unit.
+def encoded_blocks(workspace: Workspace, blocks: int) -> dict[int, Shards]:
+    """The shards that an earlier try finished, by number of their block, of so many blocks.
 
     Raises:
         OutputError: one of them is not as it was written.
     """
     done: dict[int, Shards] = {}
-    for number in range(len(records)):
-        path = _shard_record(workspace, number)
+    for number in range(blocks):
+        path = workspace.shards(number)
         if path.exists():
             raw = json.loads(path.read_text())
             done[number] = {split: ShardEntry(**entry) for split, entry in raw.items()}
             for entry in done[number].values():
-                _refuse_altered(workspace.out / entry.path, entry)
-            remove_unit(workspace.units, records[number])
+                _refuse_altered(workspace.data.path / entry.path, entry)
     return done
 
 

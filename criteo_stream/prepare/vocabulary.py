@@ -1,4 +1,4 @@
-"""Counts to vocabulary.
+"""Counts to vocabulary: which values are known, and their ids; all others become OOV.
 
 Ids go by descending count, ties by value. The vocabulary is built in two passes over the merged
 counts with files as the only storage that grows: the first keeps the values that are frequent
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from criteo_stream.base.schema import FIRST_KNOWN_ID
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.lookup import Int32Array, LookupFile

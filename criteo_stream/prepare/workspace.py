@@ -13,50 +13,32 @@ from pathlib import Path
 from typing import Any, Final
 
 from criteo_stream.base.errors import OutputError
+from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import full_disk_explained, locked_folder, write_json
-from criteo_stream.data.manifest import MANIFEST_NAME
-from criteo_stream.prepare.inputs import Position
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.prepare.chunks import Position
+from criteo_stream.prepare.inputs import InputState
+from criteo_stream.prepare.task import refuse_other_task
 
-WORK_FOLDER: Final = ".work"
-_TASK_NAME: Final = "task.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputState:
-    """What tells whether a file was touched since: a write always moves ``ctime_ns``."""
-
-    bytes: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> "InputState":
-        """The state of a file now."""
-        stat = path.stat()
-        return cls(
-            bytes=stat.st_size,
-            mtime_ns=stat.st_mtime_ns,
-            ctime_ns=stat.st_ctime_ns,
-            inode=stat.st_ino,
-        )
+_FORMAT: Final = 2
+"""Version of the files in the working folder; unfinished work of any other is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitRecord:
-    """A finished work unit of the fit: up to `schema.BLOCK_ROWS` lines of one input."""
+class BlockRecord:
+    """A block that was read: up to `schema.BLOCK_ROWS` lines of one input."""
 
     source: int
     """Number of the input, in natural order."""
     block: int
-    """Number of the unit within its input."""
+    """Number of the block within its input."""
     state: InputState
-    """Of the input, when the unit was read."""
+    """State of the input when the block was read."""
     lines: int
     end: Position
-    """Of the unit in its input."""
+    """Where the block ends in its input."""
     last: bool
-    """Whether the input ends with this unit."""
+    """Whether the input ends with this block."""
     rows: list[int]
     """Valid rows per split: train, valid, test."""
     missing: dict[str, int]
@@ -64,21 +46,21 @@ class UnitRecord:
     sums: dict[str, int]
     """Per integer column, over the training rows."""
     runs: dict[str, int]
-    """Per column: distinct values in the training rows."""
+    """Per column: distinct values of all rows."""
     rejected: int
     rejects: list[dict[str, Any]]
-    """The first of them."""
+    """The first of the malformed lines."""
     files: dict[str, str]
-    """CRC-32 of the unit's scratch files."""
+    """CRC-32 of the block's scratch files."""
 
     @property
     def name(self) -> str:
-        """The base of the unit's file names."""
-        return unit_name(self.source, self.block)
+        """The base of the block's file names."""
+        return block_name(self.source, self.block)
 
 
-def unit_name(source: int, block: int) -> str:
-    """The base of a work unit's file names."""
+def block_name(source: int, block: int) -> str:
+    """The base of a block's file names."""
     return f"{source:05d}-{block:05d}"
 
 
@@ -86,16 +68,37 @@ class Workspace:
     """The working folder of one output folder; use `opened`."""
 
     def __init__(self, out: Path) -> None:
-        self.out = out
-        self.folder = out / WORK_FOLDER
-        self.units = self.folder / "units"
-        self.fit = self.folder / "fit"
-        self.encoded = self.folder / "encoded"
+        self.data = DataFolder(out)
+        self.blocks = self.data.work / "blocks"
+        """Scratch of the blocks that were read and are not yet encoded, and their records."""
+        self._task = self.data.work / "task.json"
+        self._fit = self.data.work / "fit"
+        self._encoded = self.data.work / "encoded"
+
+    def lines(self, source: int) -> Path:
+        """Where the number of an input's lines is kept, if it had to be counted."""
+        return self._fit / f"lines-{source:05d}.json"
+
+    def column_facts(self, column: str) -> Path:
+        """What the fit learned of a column; exists once the column is fitted."""
+        return self._fit / f"{column}.json"
+
+    def quantile_table(self, column: str) -> Path:
+        """The table of one integer column."""
+        return self._fit / f"{column}.parquet"
+
+    def lookup(self, column: str) -> Path:
+        """A categorical column's known values and their ids, to encode with."""
+        return self._fit / f"{column}.lookup"
+
+    def shards(self, number: int) -> Path:
+        """The record of the shards of block ``number``, counted over all inputs."""
+        return self._encoded / f"{number:05d}.json"
 
     @classmethod
     @contextmanager
     def opened(cls, out: Path, *, restart: bool) -> Iterator["Workspace"]:
-        """Lock the output folder for this process.
+        """Lock the output folder for this process; with ``restart`` drop what is there.
 
         Raises:
             OutputError: another process holds it, or it holds files that are not a data set's.
@@ -113,26 +116,27 @@ class Workspace:
             yield workspace
 
     def _refuse_foreign_files(self) -> None:
-        if not self.out.exists():
+        out = self.data.path
+        if not out.exists():
             return
-        if not self.out.is_dir():
-            raise OutputError(f"{self.out} exists and is not a folder: choose another --out")
-        if self.folder.exists() or (self.out / MANIFEST_NAME).exists():
+        if not out.is_dir():
+            raise OutputError(f"{out} exists and is not a folder: choose another --out")
+        if self.data.work.exists() or self.data.manifest.exists():
             return
-        foreign = next(self.out.iterdir(), None)
+        foreign = next(out.iterdir(), None)
         if foreign is not None:
             raise OutputError(
-                f"{self.out} is not empty and holds no data set (found {foreign.name}): "
+                f"{out} is not empty and holds no data set (found {foreign.name}): "
                 "choose another --out, or empty it"
             )
 
     def _clear(self) -> None:
         """Remove what a preparation writes, and nothing else."""
-        (self.out / MANIFEST_NAME).unlink(missing_ok=True)
-        for name in ("quantiles.parquet", "rejected.jsonl"):
-            (self.out / name).unlink(missing_ok=True)
-        for name in ("vocabulary", "train", "valid", "test", WORK_FOLDER):
-            shutil.rmtree(self.out / name, ignore_errors=True)
+        data = self.data
+        for path in (data.manifest, data.quantiles, data.rejected):
+            path.unlink(missing_ok=True)
+        for folder in (data.vocabularies, *map(data.split, SPLITS), data.work):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def begin(self, task: dict[str, Any]) -> None:
         """Start the work, or continue the same work.
@@ -140,50 +144,37 @@ class Workspace:
         Raises:
             OutputError: the folder holds other work: names what differs.
         """
-        path = self.folder / _TASK_NAME
-        if path.exists():
-            refuse_other_task(self.out, json.loads(path.read_text()), task)
+        out = self.data.path
+        if self._task.exists():
+            found = json.loads(self._task.read_text())
+            if found.pop("workspace", None) != _FORMAT:
+                raise OutputError(
+                    f"{out} holds unfinished work of another version of this package: "
+                    "finish it with that version, or start over with --restart"
+                )
+            refuse_other_task(out, found, task)
             return
-        with full_disk_explained(self.out):
-            for folder in (self.units, self.fit, self.encoded):
+        with full_disk_explained(out):
+            for folder in (self.blocks, self._fit, self._encoded):
                 folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, task)
+            write_json(self._task, {"workspace": _FORMAT, **task})
 
-    def unit_records(self) -> dict[tuple[int, int], UnitRecord]:
-        """Finished units by (input, block)."""
-        records = {}
-        for path in sorted(self.units.glob("*.json")):
+    def finished_blocks(self, inputs: int) -> list[list[BlockRecord]]:
+        """Per input, the blocks read from its start on; those after a gap are read again."""
+        done: list[list[BlockRecord]] = [[] for _ in range(inputs)]
+        for path in sorted(self.blocks.glob("*.json")):
             raw = json.loads(path.read_text())
-            record = UnitRecord(
+            record = BlockRecord(
                 **raw | {"state": InputState(**raw["state"]), "end": Position(**raw["end"])}
             )
-            records[record.source, record.block] = record
-        return records
+            if record.block == len(done[record.source]):
+                done[record.source].append(record)
+        return done
 
-    def write_unit(self, record: UnitRecord) -> None:
-        """Record a finished unit."""
-        write_json(self.units / f"{record.name}.json", asdict(record))
+    def record_block(self, record: BlockRecord) -> None:
+        """Record a block whose scratch is written."""
+        write_json(self.blocks / f"{record.name}.json", asdict(record))
 
     def remove(self) -> None:
         """Remove the working folder, after the manifest is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def refuse_other_task(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Compare what a folder was made with to what is asked for.
-
-    Raises:
-        OutputError: names the first option that differs, with both values.
-    """
-    for key in [*wanted, *(k for k in found if k not in wanted)]:
-        if found.get(key) != wanted.get(key):
-            raise OutputError(
-                f"{out} was begun with {key} = {_shown(found.get(key))}, now it is "
-                f"{_shown(wanted.get(key))}: give the same again, choose another --out, "
-                "or start over with --restart"
-            )
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 200 else text[:200] + "…"
+        shutil.rmtree(self.data.work, ignore_errors=True)

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import pyarrow.parquet as pq
 
-from criteo_stream.base.schema import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
 from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.prepare.quantiles import QuantileTable, read_tables
-from criteo_stream.prepare.stage2_fit import QUANTILES, vocabulary_path
 
 _TOP: Final = 5
 _CURVE_POINTS: Final = 101
@@ -70,7 +70,8 @@ def column_facts(
     """
     for entry in manifest.fit_files:
         verify_file(data, entry)
-    tables = read_tables(data / QUANTILES)
+    folder = DataFolder(data)
+    tables = read_tables(folder.quantiles)
     rows = max(1, manifest.rows["train"])
     no_value, no_category, oov = _split_shares(dataset)
     integers = [
@@ -96,7 +97,7 @@ def column_facts(
             known=c.ids - FIRST_KNOWN_ID,
             oov=c.oov / rows,
             split_oov=float(oov[i]),
-            **_shares_of_top(_first_counts(vocabulary_path(data, c.column)), rows),
+            **_shares_of_top(_first_counts(folder.vocabulary(c.column)), rows),
         )
         for i, c in enumerate(manifest.categorical)
     ]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.schema import SPLITS
-from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
 
@@ -37,26 +38,28 @@ def inspect(path: Path, *, verify: bool = False) -> Inspection:
         return _inspect_raw(path)
     if (path / CONFIG_NAME).exists():
         return _inspect_run(path, verify=verify)
-    if (path / MANIFEST_NAME).exists() or not any(path.iterdir()) or (path / ".work").exists():
+    data = DataFolder(path)
+    if data.manifest.exists() or data.work.exists() or not any(path.iterdir()):
         return _inspect_data(path, verify=verify)
     raise CriteoStreamError(
-        f"{path} is neither a data set (no {MANIFEST_NAME}) nor a run (no {CONFIG_NAME}); "
+        f"{path} is neither a data set (no {data.manifest.name}) nor a run (no {CONFIG_NAME}); "
         "for raw logs name one file"
     )
 
 
 def _inspect_raw(path: Path) -> Inspection:
-    from criteo_stream.prepare.disk_space import estimate
-    from criteo_stream.prepare.inputs import RawInput, detect_layout, header_of, sample_lines
-    from criteo_stream.prepare.parse import explain
+    from criteo_stream.prepare.beginning import read_beginning
+    from criteo_stream.prepare.inputs import RawInput
+    from criteo_stream.prepare.layouts import detect_layout, header_of, sample_lines
+    from criteo_stream.prepare.malformed import explain
 
-    source = RawInput(path)
-    layout = detect_layout(source)
-    sample = sample_lines(source)
-    first = 2 if header_of(source) else 1
+    beginning = read_beginning(RawInput(path))
+    layout = detect_layout(beginning)
+    sample = sample_lines(beginning)
+    first = 2 if header_of(beginning) else 1
     reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, first)]
     bad = [{"line": i, "reason": reason} for i, reason in reasons if reason]
-    size, rows = path.stat().st_size, estimate([source], 1).rows
+    size, rows = beginning.file_bytes, beginning.estimated_rows
     figures: dict[str, object] = {
         "kind": "raw",
         "layout": layout.name,

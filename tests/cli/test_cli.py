@@ -17,11 +17,11 @@ import torch
 
 from criteo_stream import Trainer
 from criteo_stream.base.options import declared
-from criteo_stream.data.manifest import MANIFEST_NAME
+from criteo_stream.data.folder import MANIFEST_NAME
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
 from criteo_stream.predict.scorer import Scorer
-from criteo_stream.prepare.stage2_fit import load_encoder
+from criteo_stream.prepare.apply_fit import load_encoder
 from criteo_stream.runs.config import Execution, TrainConfig
 from criteo_stream.runs.folder import RunFolder
 from tests.support import processes

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,76 +15,29 @@ from typing import Any
 
 import pytest
 
-from criteo_stream.base import storage
 from criteo_stream.base.errors import DataSetError, InputError, OutputError
-from criteo_stream.data.manifest import MANIFEST_NAME, Manifest, verify_file
-from criteo_stream.prepare import pipeline, stage1_read
-from criteo_stream.prepare.workspace import WORK_FOLDER, Workspace
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.prepare import pipeline, stage1_read, stage3_encode
+from criteo_stream.prepare.stage3_encode import encoded_blocks
+from criteo_stream.prepare.workspace import Workspace
 from tests.support.data_sets import content, prepare
-from tests.support.raw_lines import raw_lines, with_field, write_raw
+from tests.support.raw_lines import raw_lines, write_raw
+from tests.support.stopped_preparation import (
+    OPTIONS,
+    StoppedError,
+    no_halves,
+    stop_early,
+    stopping_at,
+)
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-OPTIONS: dict[str, Any] = {"block_rows": 500, "min_count": 2}
-ROWS = 2300
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    lines = raw_lines(ROWS, seed=21)
-    write_raw(folder / "day_1", lines[:1200])
-    write_raw(folder / "day_2", lines[1200:])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("expected") / "data"
-    prepare(raw, out, **OPTIONS)
-    return content(out)
-
-
-def no_halves(out: Path) -> None:
-    """Whatever bears a final name is whole: manifest and shards are readable, or absent."""
-    assert not (out / MANIFEST_NAME).exists()
-    import pyarrow.parquet as pq
-
-    for path in out.rglob("*.parquet"):
-        if not path.name.startswith("."):
-            pq.read_table(path)
-
-
-class _StoppedError(BaseException):
-    """Stands for the end of the process at a certain write."""
-
-
-@contextmanager
-def stopping_at(
-    monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException, *, before: bool = True
-) -> Iterator[list[int]]:
-    """Raise at the given atomic write, before its content is synced or after its rename."""
-    lock, count = threading.Lock(), [0]
-    step = "sync_file" if before else "sync_folder"
-    real = getattr(storage, step)
-
-    def counting(path: Path) -> None:
-        with lock:
-            count[0] += 1
-            now = count[0]
-        if now >= number:  # once stopped, nothing goes on
-            raise error
-        real(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, step, counting)
-        yield count
 
 
 def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(
     raw: Path, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stopping_at(monkeypatch, 10**9, _StoppedError()) as count:
+    with stopping_at(monkeypatch, 10**9, StoppedError()) as count:
         prepare(raw, tmp_path / "whole", **OPTIONS)
     writes = count[0]
     assert writes > 100
@@ -94,8 +46,8 @@ def test_a_run_stopped_at_any_write_continues_to_the_same_bytes(
         for before in (True, False):
             # The second time fewer writes are left, perhaps too few to be stopped at.
             with (
-                suppress(_StoppedError),
-                stopping_at(monkeypatch, number, _StoppedError(), before=before),
+                suppress(StoppedError),
+                stopping_at(monkeypatch, number, StoppedError(), before=before),
             ):
                 prepare(raw, out, **OPTIONS)
                 assert not before
@@ -111,187 +63,29 @@ def test_only_unfinished_work_is_done_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "data"
-    real = stage1_read.write_unit
+    real = stage1_read.write_scratch
     written: list[str] = []
 
     def stops_at_the_fourth(folder: Path, name: str, *rest: Any) -> dict[str, str]:
         if len(written) == 3:
-            raise _StoppedError
+            raise StoppedError
         written.append(name)
         return real(folder, name, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage1_read, "write_unit", stops_at_the_fourth)
-        with pytest.raises(_StoppedError):
+        patch.setattr(stage1_read, "write_scratch", stops_at_the_fourth)
+        with pytest.raises(StoppedError):
             prepare(raw, out, **OPTIONS)
     assert written == ["00000-00000", "00000-00001", "00000-00002"]
     written.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
-            stage1_read, "write_unit", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
+            stage1_read, "write_scratch", lambda f, n, *r: (written.append(n), real(f, n, *r))[1]
         )
         prepare(raw, out, quiet=False, **OPTIONS)
     assert written == ["00001-00000", "00001-00001", "00001-00002"]
-    assert "continuing: 1,200 lines in 3 work units are reused" in capsys.readouterr().err
+    assert "continuing: 1,200 lines in 3 blocks are reused" in capsys.readouterr().err
     assert content(out) == expected
-
-
-def stop_early(raw: Path, out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 60) -> None:
-    """Leave a run unfinished, with some units read."""
-    with (
-        stopping_at(monkeypatch, at, _StoppedError()),
-        pytest.raises(_StoppedError),
-    ):
-        prepare(raw, out, **OPTIONS)
-    assert list((out / WORK_FOLDER / "units").glob("*.json"))
-
-
-@pytest.fixture
-def own_raw(raw: Path, tmp_path: Path) -> Path:
-    """A copy of the input that a test may change."""
-    return Path(shutil.copytree(raw, tmp_path / "own"))
-
-
-def test_a_touched_input_is_no_changed_input(
-    own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    stop_early(own_raw, out, monkeypatch)
-    (own_raw / "day_1").touch()
-    assert prepare(own_raw, out, **OPTIONS).resumed
-    (own_raw / "day_2").touch()
-    prepare(own_raw, out, **OPTIONS)  # is finished, and stays it
-
-
-@pytest.mark.parametrize("change", ["one digit", "a line more", "a line less", "first lines"])
-def test_a_changed_input_is_refused_with_the_place(
-    own_raw: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    stop_early(own_raw, out, monkeypatch)
-    path = own_raw / "day_1"
-    lines = path.read_bytes().split(b"\n")[:-1]
-    place = {"one digit": "501 to 1,000", "a line more": "1,001 to 1,201",
-             "a line less": "1,001 to 1,200", "first lines": "1 to 500"}[change]  # fmt: skip
-    if change == "one digit":
-        lines[700] = with_field(20, b"feedbeef", lines[700])
-    elif change == "a line more":
-        lines.append(lines[0])
-    elif change == "a line less":
-        del lines[-1]
-    else:
-        del lines[:10]
-    write_raw(path, lines)
-    with pytest.raises(InputError, match=rf"day_1 changed since it was read .lines {place}"):
-        prepare(own_raw, out, **OPTIONS)
-    result = prepare(own_raw, out, restart=True, **OPTIONS)
-    assert not result.resumed
-    assert result.manifest.rows["read"] == len(lines) + 1100
-    write_raw(path, lines[:-1])
-    with pytest.raises(InputError, match="day_1 changed since the data set was made from it"):
-        prepare(own_raw, out, **OPTIONS)
-
-
-def test_an_input_that_grows_between_counting_and_reading_is_refused(
-    own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    tail = {**OPTIONS, "split": "tail"}
-    with stopping_at(monkeypatch, 4, _StoppedError()), pytest.raises(_StoppedError):
-        prepare(own_raw, out, **tail)
-    path = own_raw / "day_2"
-    write_raw(path, [*path.read_bytes().split(b"\n")[:-1], raw_lines(1)[0]])
-    with pytest.raises(InputError, match=r"day_2 changed since its lines were counted .1,100 then"):
-        prepare(own_raw, out, **tail)
-
-
-def test_an_input_that_changes_while_it_is_read_is_noticed(
-    own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    real = stage1_read.parse_chunk
-
-    def appends(*args: Any, **kwargs: Any) -> Any:
-        with (own_raw / "day_1").open("ab") as file:
-            file.write(raw_lines(1)[0] + b"\n")
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage1_read, "parse_chunk", appends)
-        with pytest.raises(InputError, match="day_1 changed while it was read"):
-            prepare(own_raw, out, **OPTIONS)
-    no_halves(out)
-    prepare(own_raw, out, **OPTIONS)
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"min_count": 3}, "min_count = 2, now it is 3"),
-        ({"seed": 5}, "seed = 0, now it is 5"),
-        ({"keep_order": True}, "keep_order = false, now it is true"),
-        ({"split": "tail"}, 'split = "random", now it is "tail"'),
-        ({"valid": 0.2}, "valid = null, now it is 0.2"),
-        ({"short_lines": "pad"}, 'short_lines = "reject", now it is "pad"'),
-        ({"layout": "kaggle"}, 'layout = "terabyte", now it is "kaggle"'),
-    ],
-)
-def test_other_options_are_refused_by_name(
-    raw: Path, tmp_path: Path, options: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    stop_early(raw, out, monkeypatch)
-    with pytest.raises(OutputError, match=f"was begun with {named}.*--restart"):
-        prepare(raw, out, **{**OPTIONS, **options})
-    prepare(raw, out, memory="3GB", workers=1, max_bad_rows=7, **OPTIONS)
-    with pytest.raises(OutputError, match=f"was begun with {named}.*--restart"):
-        prepare(raw, out, **{**OPTIONS, **options})
-
-
-def test_other_inputs_and_another_version_are_refused(
-    raw: Path, own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    stop_early(raw, out, monkeypatch)
-    with pytest.raises(OutputError, match="begun with inputs = "):
-        prepare(own_raw, out, **OPTIONS)
-    monkeypatch.setattr(pipeline, "__version__", "99.0")
-    with pytest.raises(OutputError, match=r'package_version = .*, now it is "99\.0"'):
-        prepare(raw, out, **OPTIONS)
-
-
-def test_restart_drops_what_is_there_and_nothing_else(
-    raw: Path, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "data"
-    stop_early(raw, out, monkeypatch)
-    (out / "notes.txt").write_text("mine")
-    assert not prepare(raw, out, restart=True, **OPTIONS).resumed
-    assert (out / "notes.txt").read_text() == "mine"
-    found = content(out)
-    del found["notes.txt"]
-    assert found == expected
-
-
-def test_two_runs_on_one_folder_are_one_too_many(raw: Path, tmp_path: Path) -> None:
-    out = tmp_path / "data"
-    for restart in (False, True):
-        with (
-            Workspace.opened(out, restart=False),
-            pytest.raises(OutputError, match="another process is preparing"),
-        ):
-            prepare(raw, out, restart=restart, **OPTIONS)
-    prepare(raw, out, **OPTIONS)
-
-
-def test_a_finished_set_answers_so(raw: Path, tmp_path: Path) -> None:
-    out = tmp_path / "data"
-    first = prepare(raw, out, **OPTIONS)
-    before = content(out)
-    again = prepare(raw, out, **OPTIONS)
-    assert again.resumed
-    assert (again.stages, again.manifest.fingerprint) == ({}, first.manifest.fingerprint)
-    assert content(out) == before
 
 
 @pytest.mark.parametrize("suffix", [".rows", ".values", ".counts"])
@@ -301,7 +95,7 @@ def test_damaged_scratch_is_found_before_it_is_used(
 ) -> None:
     out = tmp_path / "data"
     stop_early(raw, out, monkeypatch)
-    path = out / WORK_FOLDER / "units" / f"00000-00001{suffix}"
+    path = Workspace(out).blocks / f"00000-00001{suffix}"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     if damage == "remove":
@@ -318,12 +112,12 @@ def test_a_shard_lost_between_two_tries_is_missed(
 ) -> None:
     out = tmp_path / "data"
     shards = sum(name.endswith("parquet") and "/part" in name for name in expected)
-    with stopping_at(monkeypatch, 10**9, _StoppedError()) as count:
+    with stopping_at(monkeypatch, 10**9, StoppedError()) as count:
         prepare(raw, tmp_path / "whole", **OPTIONS)
     stop_early(raw, out, monkeypatch, at=count[0] - shards // 2)
-    records = sorted((out / WORK_FOLDER / "encoded").glob("*.json"))
+    records = sorted((DataFolder(out).work / "encoded").glob("*.json"))
     assert records
-    lost = out / "train" / f"part-{records[0].stem}.parquet"
+    lost = DataFolder(out).shard("train", int(records[0].stem))
     lost.unlink()
     with pytest.raises(OutputError, match=rf"{lost.name}, written by an earlier try, is missing"):
         prepare(raw, out, **OPTIONS)
@@ -416,16 +210,35 @@ def test_a_small_disk_that_fills_up_at_any_stage(
             except OutputError as error:
                 message = str(error)
                 assert "the disk is full while writing" in message
-                failures.add("work" if WORK_FOLDER in message else "set")
+                failures.add("work" if ".work" in message else "set")
                 no_halves(out)
                 assert not list(out.rglob("*.partial"))
         assert content(out) == expected
     assert failures == {"work", "set"}
 
 
+def test_asking_what_is_encoded_changes_nothing(
+    raw: Path, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "data"
+
+    def stops(*_: Any) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patch:  # a block's shards are written, its scratch is there
+        patch.setattr(stage3_encode, "remove_scratch", stops)
+        with pytest.raises(StoppedError):
+            prepare(raw, out, workers=1, **OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert len(encoded_blocks(Workspace(out), 6)) == 1
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    prepare(raw, out, **OPTIONS)
+    assert content(out) == expected
+
+
 PROGRAM = """
 import sys
-from criteo_stream.prepare import preprocess
+from criteo_stream.prepare.pipeline import preprocess
 preprocess(sys.argv[1], sys.argv[2], quiet=True, block_rows=int(sys.argv[3]), min_count=2)
 """
 
@@ -451,10 +264,10 @@ def kill_until(
     while died < kills:
         out = folder / str(number)
         number += 1
-        while not (out / MANIFEST_NAME).exists():
+        while not DataFolder(out).manifest.exists():
             process = start(raw, out, block_rows)
             # Starting Python takes most of a small run's time: wait until work begins.
-            while process.poll() is None and not (out / WORK_FOLDER).exists():
+            while process.poll() is None and not DataFolder(out).work.exists():
                 time.sleep(0.001)
             began = time.perf_counter()
             if number > 1 and died < kills:  # the first run tells how long it takes
@@ -469,7 +282,7 @@ def kill_until(
                 died += 1
                 stages.add(stage_of(out))
             seconds = time.perf_counter() - began if number == 1 else seconds
-            if not (out / MANIFEST_NAME).exists():
+            if not DataFolder(out).manifest.exists():
                 no_halves(out)
         prepare(raw, out, block_rows=block_rows, min_count=2)  # also where only the end was cut
         assert content(out) == expected
@@ -478,8 +291,8 @@ def kill_until(
 
 
 def stage_of(out: Path) -> str:
-    work = out / WORK_FOLDER
-    for name in ("encoded", "fit", "units"):
+    work = DataFolder(out).work
+    for name in ("encoded", "fit", "blocks"):
         if list((work / name).glob("[!.]*")):
             return name
     return "start"
@@ -496,4 +309,4 @@ def test_killed_at_random_moments_over_all_stages(tmp_path: Path) -> None:
     prepare(raw, tmp_path / "data", block_rows=30_000, min_count=2)
     expected = content(tmp_path / "data")
     stages = kill_until(20, raw, tmp_path, expected, 30_000)
-    assert stages >= {"units", "fit", "encoded"}
+    assert stages >= {"blocks", "fit", "encoded"}

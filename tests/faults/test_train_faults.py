@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from criteo_stream.base.errors import DataSetError, OutputError
-from criteo_stream.data.manifest import MANIFEST_NAME
+from criteo_stream.data.folder import MANIFEST_NAME
 from criteo_stream.runs.checkpoint import CheckpointFolder
 from tests.support.processes import Plan, Running, start, wait_for
 from tests.support.training import Outcome, as_flags, figures, fit, outcome, tiny_set

@@ -14,6 +14,7 @@ from criteo_stream.prepare.counts import (
     merge_in_parts,
     sortable,
 )
+from criteo_stream.prepare.multiplicative_hash import MULTIPLIER
 
 VALUES = st.integers(0, 2**32 - 1) | st.integers(0, 20) | st.integers(2**32 - 20, 2**32 - 1)
 
@@ -103,7 +104,7 @@ def test_codes_point_into_the_sorted_distinct_values(values: list[int]) -> None:
 
 def shared_slots(count: int) -> np.ndarray:
     """Values whose multiplicative hashes agree in all their upper bits."""
-    inverse = pow(2654435769, -1, 2**32)
+    inverse = pow(MULTIPLIER, -1, 2**32)
     return (np.arange(count, dtype=np.uint64) * np.uint64(inverse)).astype(np.uint32)
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
-from criteo_stream.prepare.inputs import KAGGLE, KAGGLE_UNLABELLED, Layout
-from criteo_stream.prepare.parse import KEPT_REJECTS, explain
+from criteo_stream.prepare.layouts import KAGGLE, KAGGLE_UNLABELLED, Layout
+from criteo_stream.prepare.malformed import KEPT_OF_CHUNK, explain
 from tests.support.raw_lines import VALID_LINE, parse, raw_lines, with_field
 
 FIELDS = VALID_LINE.split(b"\t")
@@ -94,7 +94,7 @@ def test_a_malformed_line_is_located_and_explained(case: str, place: str) -> Non
 def test_every_line_malformed_gives_no_rows_and_the_first_rejects() -> None:
     parsed = parse(b"\n" * 5000)
     assert parsed.rejected == 5000
-    assert [r.line for r in parsed.rejects] == list(range(1, KEPT_REJECTS + 1))
+    assert [r.line for r in parsed.rejects] == list(range(1, KEPT_OF_CHUNK + 1))
     assert parsed.frame.height == 0
     assert parsed.frame.columns == [LABEL, *INTEGER_COLUMNS, *CATEGORICAL_COLUMNS]
 

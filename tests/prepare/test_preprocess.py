@@ -1,10 +1,10 @@
+"""Whole preparations: what can be seen in the set, what is told, what is refused."""
+
 import gzip
 import json
 import resource
 import subprocess
 import sys
-from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from sklearn.preprocessing import QuantileTransformer
 
-from criteo_stream.base.errors import DataSetError, InputError, OutputError, UsageError
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL, SPLITS
+from criteo_stream.base.errors import InputError, OutputError
+from criteo_stream.base.schema import LABEL, SPLITS
 from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.folder import MANIFEST_NAME, DataFolder
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.data.order import LANES, Order
 from criteo_stream.prepare.splits import HashedSplit
-from criteo_stream.prepare.stage2_fit import load_encoder
 from criteo_stream.synthetic import write_synthetic
-from tests.support.data_sets import content, prepare
-from tests.support.paths import real_rows
+from tests.prepare.small_log import LINES, ROWS, SMALL
+from tests.support.data_sets import content, prepare, read_split
 from tests.support.raw_lines import (
     VALID_LINE,
-    parse,
     raw_lines,
     reczoo_lines,
     with_field,
@@ -36,126 +34,6 @@ from tests.support.raw_lines import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-ROWS = 2600
-LINES = raw_lines(ROWS, seed=11)
-SMALL: dict[str, Any] = {"block_rows": 1000, "min_count": 2}
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_raw(tmp_path_factory.mktemp("raw") / "log.tsv", LINES)
-
-
-@pytest.fixture(scope="module")
-def made(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("made") / "data"
-    prepare(raw, out, **SMALL)
-    return out
-
-
-def read_split(out: Path, split: str) -> pl.DataFrame:
-    manifest = Manifest.read(out)
-    frames = [pl.read_parquet(out / entry.path) for entry in manifest.shards[split]]
-    return pl.concat(frames) if frames else pl.DataFrame()
-
-
-def plain_encoding(
-    lines: list[bytes], training: list[bytes], min_count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles float64 [n, 13] and ids int64 [n, 26], by the words of the design alone."""
-    rows = [line.split(b"\t") for line in lines]
-    fitted = [line.split(b"\t") for line in training]
-    quantiles = np.full((len(rows), 13), np.nan)
-    for i in range(13):
-        values = sorted(int(row[1 + i]) for row in fitted if row[1 + i])
-        cache = {text: mid_rank(values, int(text)) for text in {row[1 + i] for row in rows} if text}
-        quantiles[:, i] = [cache.get(row[1 + i], np.nan) for row in rows]
-    ids = np.zeros((len(rows), 26), np.int64)
-    for i in range(26):
-        counts = Counter(int(row[14 + i], 16) for row in fitted if row[14 + i])
-        known = sorted((-n, value) for value, n in counts.items() if n >= min_count)
-        vocabulary = {value: 2 + rank for rank, (_, value) in enumerate(known)}
-        ids[:, i] = [vocabulary.get(int(r[14 + i], 16), 0) if r[14 + i] else 1 for r in rows]
-    return quantiles, ids
-
-
-def mid_rank(values: list[int], x: int) -> float:
-    if x <= values[0]:
-        return 0.0
-    if x >= values[-1]:
-        return 1.0
-    return (bisect_left(values, x) + bisect_right(values, x) - 1) / 2 / (len(values) - 1)
-
-
-def check_against_plain_encoding(raw: Path, out: Path, lines: list[bytes]) -> None:
-    options = {"min_count": 10, "valid": 0.1, "test": 0.2, "keep_order": True}
-    manifest = prepare(raw, out, **options).manifest
-    name = raw.name.removesuffix(".gz")
-    codes = HashedSplit(seed=0, name=name, valid=0.1, test=0.2).codes(np.arange(len(lines)) + 1)
-    training = [line for line, code in zip(lines, codes, strict=True) if code == 0]
-    quantiles, ids = plain_encoding(lines, training, 10)
-    labels = np.array([int(line[:1]) for line in lines])
-    for code, split in enumerate(SPLITS):
-        frame = read_split(out, split)
-        assert manifest.rows[split] == frame.height == np.count_nonzero(codes == code)
-        assert [e.positives for e in manifest.shards[split]] == [labels[codes == code].sum()]
-        np.testing.assert_array_equal(frame[LABEL], labels[codes == code])
-        numeric = frame.select(INTEGER_COLUMNS).to_numpy()
-        np.testing.assert_allclose(numeric, quantiles[codes == code], rtol=0, atol=1e-6)
-        np.testing.assert_array_equal(
-            frame.select(CATEGORICAL_COLUMNS).to_numpy(), ids[codes == code]
-        )
-    check_against_scikit_learn(training, read_split(out, "train"))
-    for i, facts in enumerate(manifest.numeric):
-        values = [int(row[1 + i]) for row in (t.split(b"\t") for t in training) if row[1 + i]]
-        assert facts.missing == len(training) - len(values)
-        assert (facts.minimum, facts.maximum) == (min(values), max(values))
-        assert facts.distinct == len(set(values))
-        assert facts.mean == pytest.approx(sum(values) / len(values), rel=1e-12)
-        assert facts.rank_error == 0
-    train_ids = ids[codes == 0]
-    for i, column in enumerate(manifest.categorical):
-        assert column.ids == max(2, train_ids[:, i].max() + 1)
-        assert column.missing == np.count_nonzero(train_ids[:, i] == 1)
-        assert column.oov == np.count_nonzero(train_ids[:, i] == 0)
-
-
-def check_against_scikit_learn(training: list[bytes], frame: pl.DataFrame) -> None:
-    rows = [line.split(b"\t", 14)[1:14] for line in training]
-    for i, column in enumerate(INTEGER_COLUMNS):
-        present = np.array([bool(row[i]) for row in rows])
-        values = np.array([[float(row[i])] for row in rows if row[i]])
-        found = frame[column].to_numpy()[present]
-        if len(values) < 10_000:  # its percentiles take seconds a column beyond
-            theirs = QuantileTransformer(n_quantiles=len(values), subsample=None)
-            # They fall beside the values by a rounding error, which costs half a rank of ties.
-            expected = theirs.fit_transform(values)[:, 0]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=0.5 / (len(values) - 1) + 1e-6)
-        # With the values in place of the percentiles it gives the very same.
-        theirs = QuantileTransformer(n_quantiles=2, subsample=None).fit(values)
-        theirs.quantiles_ = np.sort(values, axis=0)
-        theirs.references_ = np.linspace(0, 1, len(values))
-        expected = theirs.transform(values)[:, 0]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-def test_real_kaggle_rows_equal_a_plain_encoding(tmp_path: Path) -> None:
-    raw = real_rows("criteo_kaggle_dev.tsv.gz")
-    lines = gzip.decompress(raw.read_bytes()).split(b"\n")[:-1]
-    check_against_plain_encoding(raw, tmp_path / "data", lines)
-
-
-def test_real_terabyte_rows_equal_a_plain_encoding(tmp_path: Path) -> None:
-    raw = real_rows("criteo_1tb_day0_dev.tsv.gz")
-    lines = gzip.decompress(raw.read_bytes()).split(b"\n")[:-1]
-    check_against_plain_encoding(raw, tmp_path / "data", lines)
-
-
-def test_made_up_rows_equal_a_plain_encoding(tmp_path: Path) -> None:
-    lines = raw_lines(3000, seed=2)
-    raw = write_raw(tmp_path / "log.tsv", lines)
-    check_against_plain_encoding(raw, tmp_path / "data", lines)
 
 
 def as_rows(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
@@ -215,26 +93,8 @@ def test_rows_are_conserved_and_files_are_what_the_manifest_says(made: Path) -> 
         assert sum(e.rows for e in manifest.shards[split]) == rows[split]
     for entry in manifest.files():
         verify_file(made, entry)
-    listed = {entry.path for entry in manifest.files()} | {"manifest.json"}
+    listed = {entry.path for entry in manifest.files()} | {MANIFEST_NAME}
     assert {str(p.relative_to(made)) for p in made.rglob("*") if p.is_file()} == listed
-
-
-def test_the_fit_sees_training_rows_only(raw: Path, made: Path) -> None:
-    """What is in other splits may change at will: ids and quantiles stay."""
-    codes = HashedSplit(seed=0, name="log.tsv", valid=0.1, test=0.1).codes(np.arange(ROWS) + 1)
-    changed = [
-        line if code == 0 else with_field(1, b"2000000000", with_field(14, b"deadbeef", line))
-        for line, code in zip(LINES, codes, strict=True)
-    ]
-    other = made.parent / "changed"
-    other.mkdir()
-    write_raw(other / "log.tsv", changed)
-    manifest = prepare(other / "log.tsv", other / "data", **SMALL).manifest
-    assert manifest.fit_fingerprint == Manifest.read(made).fit_fingerprint
-    assert manifest.numeric == Manifest.read(made).numeric
-    test = read_split(other / "data", "test")
-    assert set(test["I1"]) == {1.0}  # beyond the fitted maximum
-    assert set(test["C1"]) == {0}  # never seen in training
 
 
 @pytest.mark.parametrize(
@@ -254,7 +114,7 @@ def test_a_fit_in_many_parts_gives_the_same_set(
     raw: Path, made: Path, tmp_path: Path, max_entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     per_entry = 500_000_000 // max_entries
-    monkeypatch.setattr("criteo_stream.prepare.stage2_fit.MERGE_BYTES_PER_ENTRY", per_entry)
+    monkeypatch.setattr("criteo_stream.prepare.memory_budget.MERGE_BYTES_PER_ENTRY", per_entry)
     prepare(raw, tmp_path / "data", workers=1, **SMALL)
     assert content(tmp_path / "data") == content(made)
 
@@ -270,7 +130,7 @@ def few_open_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_open_files")
-def test_a_set_of_more_work_units_than_files_may_be_open(raw: Path, tmp_path: Path) -> None:
+def test_a_set_of_more_blocks_than_files_may_be_open(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "data", **SMALL | {"block_rows": 20})
     manifest = Manifest.read(tmp_path / "data")
     assert len(manifest.shards["train"]) == ROWS / 20
@@ -291,14 +151,14 @@ def test_the_form_of_the_input_cannot_be_seen_in_the_set(
         path = tmp_path / "log.tsv.zst"
         path.write_bytes(pa.Codec("zstd").compress(text, asbytes=True))
     elif kind == "small chunks":
-        monkeypatch.setattr("criteo_stream.prepare.inputs.CHUNK_BYTES", 5000)
+        monkeypatch.setattr("criteo_stream.prepare.chunks.CHUNK_BYTES", 5000)
         path.write_bytes(text)
     else:
         path.write_bytes(text.replace(b"\n", b"\r\n") if kind == "crlf" else text[:-1])
     prepare(path, tmp_path / "data", **SMALL)
     found, expected = (content(out, same_inputs=False) for out in (tmp_path / "data", made))
     if kind == "crlf":  # the checksum of the text itself differs
-        for manifest in (found["manifest.json"], expected["manifest.json"]):
+        for manifest in (found[MANIFEST_NAME], expected[MANIFEST_NAME]):
             assert isinstance(manifest, dict)
             del manifest["inputs"]
     assert found == expected
@@ -311,143 +171,12 @@ def test_reczoo_rows_give_the_shards_of_the_raw_ones(made: Path, tmp_path: Path)
     result = prepare(path, tmp_path / "data", **SMALL)
     assert (result.manifest.layout, result.manifest.rows["read"]) == ("reczoo", ROWS)
     expected, found = content(made), content(tmp_path / "data")
-    del expected["manifest.json"], found["manifest.json"]
+    del expected[MANIFEST_NAME], found[MANIFEST_NAME]
     assert found == expected
     lines[3] = with_field(4, b"x", LINES[2]).replace(b"\t", b",")
     bad = write_raw(tmp_path / "bad.csv", lines)
     with pytest.raises(InputError, match=r"bad\.csv, line 4: I4 is 'x', expected an integer"):
         prepare(bad, tmp_path / "bad", **SMALL)
-
-
-def test_inputs_of_several_files_are_read_in_natural_order(tmp_path: Path) -> None:
-    lines = raw_lines(900, seed=6)
-    for i in (10, 9, 2):
-        write_raw(tmp_path / f"part_{i}", lines[300 * [2, 9, 10].index(i) :][:300])
-    manifest = prepare(
-        tmp_path, tmp_path.parent / "several", keep_order=True, valid=0.0, test=0.0, min_count=1
-    ).manifest
-    assert [(i.name, i.rows) for i in manifest.inputs] == [
-        ("part_2", 300), ("part_9", 300), ("part_10", 300)
-    ]  # fmt: skip
-    label = read_split(tmp_path.parent / "several", "train")[LABEL]
-    assert label.to_list() == [int(line[:1]) for line in lines]
-
-
-def test_whole_files_as_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "raw").mkdir()
-    sizes = {"a_1": 300, "a_2": 200, "b_1": 150, "c_1": 100}
-    for seed, (name, size) in enumerate(sizes.items()):
-        write_raw(tmp_path / "raw" / name, raw_lines(size, seed=seed))
-    # The folder names all files, by another spelling than the globs do.
-    options: dict[str, Any] = {
-        "valid_files": ("raw/b_*",),
-        "test_files": (str(tmp_path / "raw/c_1"),),
-    }
-    manifest = prepare(tmp_path / "raw", tmp_path / "data", min_count=1, **options).manifest
-    assert {s: manifest.rows[s] for s in SPLITS} == {"train": 500, "valid": 150, "test": 100}
-    with pytest.raises(UsageError, match="b_1 is named by both --valid-files and --test-files"):
-        prepare("raw", tmp_path / "x", valid_files=("raw/b_1",), test_files=("raw/*_1",))
-    with pytest.raises(InputError, match="no such input: raw/d"):
-        prepare("raw", tmp_path / "x", valid_files=("raw/d",))
-
-
-def test_tail_split_is_in_time_order_over_inputs(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
-    lines = raw_lines(1000, seed=3)
-    write_raw(tmp_path / "raw" / "day_2", lines[:350])
-    write_raw(tmp_path / "raw" / "day_10", lines[350:])
-    options: dict[str, Any] = {"split": "tail", "valid": 0.2, "test": 0.1, "keep_order": True}
-    prepare(tmp_path / "raw", tmp_path / "data", block_rows=130, min_count=1, **options)
-    labels = [read_split(tmp_path / "data", split)[LABEL].to_list() for split in SPLITS]
-    expected = [int(line[:1]) for line in lines]
-    assert labels == [expected[:700], expected[700:900], expected[900:]]
-
-
-def test_terabyte_split_halves_the_last_day(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
-    for day, rows in ((2, 50), (9, 60), (10, 41)):
-        write_raw(tmp_path / "raw" / f"day_{day}", raw_lines(rows, seed=day))
-    result = prepare(tmp_path / "raw", tmp_path / "data", split="terabyte", min_count=1)
-    assert result.manifest.layout == "terabyte"
-    assert result.manifest.rows == {
-        "train": 110, "valid": 20, "test": 21, "rejected": 0, "read": 151
-    }  # fmt: skip
-    assert len(result.warnings) == 3
-    assert "day_2 has 50 lines, the complete day has 196,792,019" in result.warnings[0]
-    with pytest.raises(UsageError, match=r"--split terabyte needs inputs named day_0"):
-        prepare(write_raw(tmp_path / "log.tsv", LINES[:10]), tmp_path / "x", split="terabyte")
-
-
-def test_encoding_with_the_fit_of_another_set(made: Path, tmp_path: Path) -> None:
-    fresh = [with_field(14, b"deadbeef", line) for line in raw_lines(500, seed=99)]
-    raw = write_raw(tmp_path / "fresh.tsv", fresh)
-    manifest = prepare(raw, tmp_path / "data", fit_from=str(made), keep_order=True).manifest
-    fitted = Manifest.read(made)
-    assert manifest.rows["test"] == 500  # all of them, where no fractions are given
-    assert manifest.fit_fingerprint == fitted.fit_fingerprint
-    assert (manifest.numeric, manifest.categorical) == (fitted.numeric, fitted.categorical)
-    frame = read_split(tmp_path / "data", "test")
-    assert set(frame["C1"]) == {0}
-    codes = HashedSplit(seed=0, name="log.tsv", valid=0.1, test=0.1).codes(np.arange(ROWS) + 1)
-    training = [line for line, code in zip(LINES, codes, strict=True) if code == 0]
-    quantiles, ids = plain_encoding(fresh, training, 2)
-    np.testing.assert_array_equal(frame.select(CATEGORICAL_COLUMNS).to_numpy(), ids)
-    numeric = frame.select(INTEGER_COLUMNS).to_numpy()
-    np.testing.assert_allclose(numeric, quantiles, rtol=0, atol=1e-6)
-    # With fractions, they hold.
-    split = prepare(raw, tmp_path / "split", fit_from=str(made), valid=0.5, test=0.0).manifest
-    assert split.rows["valid"] > 150 < split.rows["train"]
-    with pytest.raises(DataSetError, match="not a complete data set"):
-        prepare(raw, tmp_path / "x", fit_from=str(tmp_path))
-
-
-def test_a_set_cannot_take_its_own_fit(raw: Path, made: Path) -> None:
-    before = content(made)
-    with pytest.raises(UsageError, match="--fit-from"):
-        prepare(raw, made, fit_from=str(made), restart=True)
-    assert content(made) == before
-
-
-def test_rows_encoded_for_prediction_are_those_of_the_shards(raw: Path, tmp_path: Path) -> None:
-    out = tmp_path / "data"
-    manifest = prepare(raw, out, keep_order=True, valid=0.0, test=0.0, min_count=2).manifest
-    encoder = load_encoder(out, manifest)
-    frame = parse(raw.read_bytes()).frame
-    shard = read_split(out, "train")
-    for name, column in zip(INTEGER_COLUMNS, encoder.numeric(frame), strict=True):
-        np.testing.assert_array_equal(column, shard[name].to_numpy())
-    for name, column in zip(CATEGORICAL_COLUMNS, encoder.categorical(frame), strict=True):
-        np.testing.assert_array_equal(column, shard[name].to_numpy())
-
-
-def test_max_vocabulary_keeps_the_most_frequent(raw: Path, tmp_path: Path) -> None:
-    manifest = prepare(raw, tmp_path / "data", min_count=1, max_vocabulary=5).manifest
-    assert max(manifest.categories) == 7
-    for split in SPLITS:
-        ids = read_split(tmp_path / "data", split).select(CATEGORICAL_COLUMNS).to_numpy()
-        assert ids.max() < 7
-
-
-def test_columns_without_any_value(tmp_path: Path) -> None:
-    lines = [with_field(1, b"", with_field(14, b"", line)) for line in raw_lines(300)]
-    raw = write_raw(tmp_path / "log.tsv", lines)
-    manifest = prepare(raw, tmp_path / "data", min_count=1, valid=0.0, test=0.2).manifest
-    facts = manifest.numeric[0]
-    assert (facts.distinct, facts.mean, facts.minimum, facts.mean_quantile) == (0, None, None, 0.5)
-    assert manifest.categorical[0].ids == 2
-    train = read_split(tmp_path / "data", "train")
-    assert train["I1"].is_nan().all()
-    assert set(train["C1"]) == {1}
-
-
-@pytest.mark.parametrize("options", [{"valid": 0.0, "test": 0.0}, {"valid": 0.9, "test": 0.05}])
-def test_splits_may_be_empty_or_small(tmp_path: Path, options: dict[str, Any]) -> None:
-    raw = write_raw(tmp_path / "log.tsv", raw_lines(40))
-    manifest = prepare(raw, tmp_path / "data", block_rows=7, min_count=1, **options).manifest
-    assert sum(manifest.rows[s] for s in SPLITS) == 40
-    for split in SPLITS:
-        assert all(entry.rows for entry in manifest.shards[split])
 
 
 def test_malformed_lines_are_counted_kept_and_limited(tmp_path: Path) -> None:
@@ -466,7 +195,7 @@ def test_malformed_lines_are_counted_kept_and_limited(tmp_path: Path) -> None:
     rows = result.manifest.rows
     assert (rows["rejected"], rows["read"]) == (3, 400)
     assert rows["train"] + rows["valid"] + rows["test"] == 397
-    kept = [json.loads(x) for x in (tmp_path / "data/rejected.jsonl").read_text().splitlines()]
+    kept = [json.loads(x) for x in DataFolder(tmp_path / "data").rejected.read_text().splitlines()]
     assert [(r["file"], r["line"]) for r in kept] == [(str(raw), n) for n in bad]
     # The rows beside them keep their place and split.
     codes = HashedSplit(seed=0, name="log.tsv", valid=0.1, test=0.1).codes(np.arange(400) + 1)
@@ -506,33 +235,6 @@ def test_the_trouble_with_an_input_is_one_sentence(tmp_path: Path) -> None:
         prepare(raw, out, valid_files=(str(raw),))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "last"}, "--split last is not known"),
-        ({"valid": 1.0}, "--valid is 1.0"),
-        ({"test": -0.1}, "--test is -0.1"),
-        ({"valid": 0.5, "test": 0.5}, "leave nothing to train on"),
-        ({"min_count": 0}, "--min-count is 0"),
-        ({"max_vocabulary": 0}, "--max-vocabulary is 0"),
-        ({"short_lines": "mend"}, "--short-lines mend is not known"),
-        ({"memory": "900MB"}, "needs at least 1 GB"),
-        ({"memory": "lots"}, "'lots' is not a size"),
-        ({"workers": 0}, "--workers is 0"),
-        ({"split": "tail", "test_files": ("x",)}, "exclude --split tail"),
-        ({"layout": "csv"}, "--layout csv is not known"),
-        ({"block_rows": 2**21}, "block_rows is 2097152"),
-    ],
-    ids=str,
-)
-def test_options_that_make_no_sense_are_refused(
-    raw: Path, tmp_path: Path, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        prepare(raw, tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
-
-
 def test_an_output_folder_with_other_files_is_left_alone(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for restart in (False, True):
@@ -563,7 +265,7 @@ def test_progress_and_figures_are_told(
 
 MEASURED = """
 import json, sys
-from criteo_stream.prepare import preprocess
+from criteo_stream.prepare.pipeline import preprocess
 result = preprocess(sys.argv[1], sys.argv[2], memory="1GB", min_count=1, quiet=True)
 print(json.dumps(result.to_dict()))
 """

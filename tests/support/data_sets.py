@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.prepare import PrepareResult, preprocess
+import polars as pl
+
+from criteo_stream.data.folder import MANIFEST_NAME
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.pipeline import preprocess
+from criteo_stream.prepare.result import PrepareResult
 
 
 def prepare(raw: Any, out: Path, **options: Any) -> PrepareResult:
@@ -22,12 +27,19 @@ def content(folder: Path, *, same_inputs: bool = True) -> dict[str, bytes | dict
         for path in folder.rglob("*")
         if path.is_file()
     }
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
     del manifest["times"]
     if not same_inputs:
         del manifest["options"]["inputs"], manifest["checksum"]
         for entry in manifest["inputs"]:
             for key in ("path", "bytes", "mtime_ns"):
                 del entry[key]
-    files["manifest.json"] = manifest
+    files[MANIFEST_NAME] = manifest
     return files
+
+
+def read_split(out: Path, split: str) -> pl.DataFrame:
+    """All rows of a split, in the order of its shards."""
+    manifest = Manifest.read(out)
+    frames = [pl.read_parquet(out / entry.path) for entry in manifest.shards[split]]
+    return pl.concat(frames) if frames else pl.DataFrame()

@@ -1,12 +1,25 @@
 """Small raw logs in Criteo's form, deterministic by seed."""
 
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
-from criteo_stream.prepare.inputs import KAGGLE, Chunk, Layout, Position, RawInput
+from criteo_stream.prepare.beginning import Beginning, read_beginning
+from criteo_stream.prepare.chunks import Chunk, Position
+from criteo_stream.prepare.inputs import RawInput
+from criteo_stream.prepare.layouts import KAGGLE, Layout
 from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".tsv": bytes,
+    ".gz": gzip.compress,
+    ".zst": lambda content: bytes(pa.Codec("zstd").compress(content, asbytes=True)),
+}
+"""How the content of a file with a suffix is written."""
 
 VALID_LINE = b"\t".join([b"1", *[b"5"] * 13, *[b"0a1b2c3d"] * 26])
 
@@ -39,6 +52,16 @@ def write_raw(path: Path, lines: list[bytes]) -> Path:
     """Write lines to a raw file."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
+
+
+def beginning_of(path: Path) -> Beginning:
+    """What the first bytes of a raw file tell."""
+    return read_beginning(RawInput(path))
+
+
+def unlabelled(lines: list[bytes]) -> list[bytes]:
+    """The same rows without their labels."""
+    return [line.split(b"\t", 1)[1] for line in lines]
 
 
 def with_field(number: int, value: bytes, line: bytes = VALID_LINE) -> bytes:

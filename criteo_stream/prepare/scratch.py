@@ -1,9 +1,8 @@
-"""Work units: a block of parsed lines becomes scratch on disk.
+"""A block's scratch on disk: its columns, coded; what the later stages need in place of raw text.
 
-A unit's scratch is what the later stages need, so that raw text is read once. Per column: the
-distinct values of its rows (``.values``), how often each occurs in the training rows
-(``.counts``), and the rows' codes into them (``.rows``), in the order in which the rows will be
-written: training rows first, then valid, then test, mixed within each.
+Per column: the distinct values of the block's rows (``.values``), how often each occurs in its
+training rows (``.counts``), and the rows' codes into them (``.rows``), in the order in which the
+rows will be written: training rows first, then valid, then test, permuted within each.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
 from criteo_stream.base.storage import atomic_path, file_crc32
 from criteo_stream.prepare.codes import CodeArray, code_type, encode_values
 from criteo_stream.prepare.counts import Run, SpilledRun, UInt32Array, from_sortable, sortable
-from criteo_stream.prepare.workspace import UnitRecord
+from criteo_stream.prepare.workspace import BlockRecord
 
 _ROWS: Final = ".rows"
 _VALUES: Final = ".values"
@@ -32,7 +31,7 @@ _ALIGNMENT: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class CodedColumn:
-    """A column of a unit, as its scratch holds it."""
+    """A column of a block, as its scratch holds it."""
 
     run: Run
     missing: int
@@ -48,7 +47,7 @@ def code_column(
 
     Args:
         parts: the column as read, int32 or uint32, null where missing.
-        order: the order in which its rows are written.
+        order: int64 [rows], the order in which its rows are written.
         training_rows: how many of them, from the first on, are training rows.
     """
     series = pl.concat(parts)
@@ -75,15 +74,15 @@ def sum_of(run: Run) -> int:
     return int(from_sortable(run.values).astype(np.int64) @ run.counts.astype(np.int64))
 
 
-def write_unit(
+def write_scratch(
     folder: Path, name: str, label: npt.NDArray[np.uint8], columns: Sequence[CodedColumn]
 ) -> dict[str, str]:
-    """Write a unit's scratch files; the CRC-32 of each.
+    """Write a block's scratch files; the CRC-32 of each by name.
 
     Args:
-        folder: where.
+        folder: where to.
         name: base of the files' names.
-        label: [rows], in written order.
+        label: uint8 [rows], in written order.
         columns: I1..I13, C1..C26.
     """
     content: dict[str, list[npt.NDArray[Any]]] = {
@@ -106,8 +105,8 @@ def _write_aligned(array: npt.NDArray[Any], file: IO[bytes]) -> None:
     file.write(bytes(-array.nbytes % _ALIGNMENT))
 
 
-def open_rows(folder: Path, record: UnitRecord) -> dict[str, CodeArray]:
-    """A unit's rows in written order, mapped from disk: the label, and codes per column.
+def open_rows(folder: Path, record: BlockRecord) -> dict[str, CodeArray]:
+    """A block's rows in written order, mapped from disk: the label, and codes per column.
 
     Raises:
         OutputError: the scratch file is damaged or missing.
@@ -125,8 +124,8 @@ def open_rows(folder: Path, record: UnitRecord) -> dict[str, CodeArray]:
     return columns
 
 
-def open_values(folder: Path, record: UnitRecord) -> dict[str, UInt32Array]:
-    """Per column, the sorted distinct values that a unit's codes mean, mapped from disk.
+def open_values(folder: Path, record: BlockRecord) -> dict[str, UInt32Array]:
+    """Per column, the sorted distinct values that a block's codes mean, mapped from disk.
 
     Raises:
         OutputError: the scratch file is damaged or missing.
@@ -137,18 +136,18 @@ def open_values(folder: Path, record: UnitRecord) -> dict[str, UInt32Array]:
     return {c: everything[starts[c] :][: record.runs[c]] for c in FEATURE_COLUMNS}
 
 
-def spilled_runs(folder: Path, records: Sequence[UnitRecord], column: str) -> list[SpilledRun]:
-    """The runs of one column in all units; `verify_runs` before."""
+def spilled_runs(folder: Path, records: Sequence[BlockRecord], column: str) -> list[SpilledRun]:
+    """The runs of one column in all blocks; call `verify_runs` before."""
     return [SpilledRun(r.runs[column], partial(_open_run, folder, r, column)) for r in records]
 
 
-def _open_run(folder: Path, record: UnitRecord, column: str) -> Run:
+def _open_run(folder: Path, record: BlockRecord, column: str) -> Run:
     start, length = _starts(record)[column], record.runs[column]
     files = (folder / (record.name + suffix) for suffix in (_VALUES, _COUNTS))
     return Run(*(_mapped(path, start, length) for path in files))
 
 
-def _starts(record: UnitRecord) -> dict[str, int]:
+def _starts(record: BlockRecord) -> dict[str, int]:
     """Where each column's distinct values begin among those of all columns."""
     ends = accumulate(record.runs[c] for c in FEATURE_COLUMNS)
     return {c: end - record.runs[c] for c, end in zip(FEATURE_COLUMNS, ends, strict=True)}
@@ -160,8 +159,8 @@ def _mapped(path: Path, start: int, length: int) -> UInt32Array:
     return np.memmap(path, np.uint32, "r", 4 * start, (length,))
 
 
-def verify_runs(folder: Path, record: UnitRecord) -> None:
-    """Check a unit's runs against its record, before a merge relies on them.
+def verify_runs(folder: Path, record: BlockRecord) -> None:
+    """Check a block's runs against its record, before a merge relies on them.
 
     Raises:
         OutputError: a file is damaged or missing.
@@ -170,13 +169,13 @@ def verify_runs(folder: Path, record: UnitRecord) -> None:
         _verified(folder / (record.name + suffix), record)
 
 
-def remove_unit(folder: Path, record: UnitRecord) -> None:
-    """Free a unit's scratch once its shards are written; its record stays."""
+def remove_scratch(folder: Path, record: BlockRecord) -> None:
+    """Free a block's scratch once its shards are written; its record stays."""
     for name in record.files:
         (folder / name).unlink(missing_ok=True)
 
 
-def _verified(path: Path, record: UnitRecord) -> Path:
+def _verified(path: Path, record: BlockRecord) -> Path:
     try:
         found = file_crc32(path)
     except FileNotFoundError:

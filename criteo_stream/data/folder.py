@@ -1,0 +1,51 @@
+"""The names of the files in a prepared data set's folder, ``DATA/``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MANIFEST_NAME: Final = "manifest.json"
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Where everything of a prepared data set is, whether it exists yet or not."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: the set is complete where it exists."""
+        return self.path / MANIFEST_NAME
+
+    @property
+    def vocabularies(self) -> Path:
+        """The folder of `vocabulary`."""
+        return self.path / "vocabulary"
+
+    def vocabulary(self, column: str) -> Path:
+        """The known values of a categorical column and their ids."""
+        return self.vocabularies / f"{column}.parquet"
+
+    @property
+    def quantiles(self) -> Path:
+        """The quantile tables of all integer columns."""
+        return self.path / "quantiles.parquet"
+
+    def split(self, split: str) -> Path:
+        """The folder of a split's shards."""
+        return self.path / split
+
+    def shard(self, split: str, number: int) -> Path:
+        """The shard of block ``number``, which holds the block's rows of one split."""
+        return self.split(split) / f"part-{number:05d}.parquet"
+
+    @property
+    def rejected(self) -> Path:
+        """Malformed lines, a JSON object a line; absent where there were none."""
+        return self.path / "rejected.jsonl"
+
+    @property
+    def work(self) -> Path:
+        """Scratch and records of an unfinished preparation."""
+        return self.path / ".work"

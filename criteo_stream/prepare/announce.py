@@ -1,0 +1,63 @@
+"""What a preparation tells the user: what it is about to do, what it reuses, what looks wrong."""
+
+from collections.abc import Sequence
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.disk_space import Estimate
+from criteo_stream.prepare.inputs import RawInput
+from criteo_stream.prepare.layouts import Layout
+from criteo_stream.prepare.memory_budget import MemoryBudget
+from criteo_stream.prepare.stage2_fit import fitted_columns
+from criteo_stream.prepare.stage3_encode import encoded_blocks
+from criteo_stream.prepare.workspace import BlockRecord, Workspace
+
+
+def plan_text(
+    inputs: Sequence[Beginning], layout: Layout, needed: Estimate, budget: MemoryBudget
+) -> str:
+    """Inputs and needs, in one line."""
+    size = sum(beginning.file_bytes for beginning in inputs)
+    return (
+        f"{len(inputs)} input{'s' if len(inputs) > 1 else ''}, {format_size(size)}, "
+        f"layout {layout.name}: about {needed.rows:,} rows; needs about "
+        f"{format_size(needed.bytes)} of disk, {format_size(budget.total_bytes)} of "
+        f"memory; {budget.threads} workers"
+    )
+
+
+def reuse_text(
+    inputs: Sequence[Beginning], workspace: Workspace, done: Sequence[Sequence[BlockRecord]]
+) -> str | None:
+    """What of an earlier try is reused, in one line; None where it left no block.
+
+    Raises:
+        OutputError: a shard of the earlier try is not as it was written.
+    """
+    blocks = [record for records in done for record in records]
+    if not blocks:
+        return None
+    lines = sum(record.lines for record in blocks)
+    parts = [f"{lines:,} lines in {len(blocks)} blocks"]
+    if columns := len(fitted_columns(workspace)):
+        parts.append(f"{columns} fitted columns")
+    if encoded := len(encoded_blocks(workspace, len(blocks))):
+        parts.append(f"the shards of {encoded} blocks")
+    again = [
+        beginning.source.path.name
+        for beginning, records in zip(inputs, done, strict=True)
+        if beginning.source.compression and records and not records[-1].last
+    ]
+    parts[-1] += f" are reused; {again[0]} is decompressed again" if again else " are reused"
+    return "continuing: " + ", ".join(parts)
+
+
+def short_days(inputs: Sequence[RawInput], manifest: Manifest) -> list[str]:
+    """A warning for each day of the 1TB logs that has fewer lines than Criteo published."""
+    return [
+        f"{source.path} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
+        "the download may be cut short"
+        for source, entry in zip(inputs, manifest.inputs, strict=True)
+        if source.published_rows and entry.rows < source.published_rows
+    ]

@@ -1,0 +1,116 @@
+"""Which split the lines of each input go to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.storage import write_json
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.chunks import count_lines
+from criteo_stream.prepare.inputs import InputState, find_inputs
+from criteo_stream.prepare.options import PrepareOptions
+from criteo_stream.prepare.splits import (
+    WHOLLY_TEST,
+    WHOLLY_TRAIN,
+    WHOLLY_VALID,
+    HashedSplit,
+    Split,
+    last_day_split,
+    tail_splits,
+)
+from criteo_stream.prepare.workspace import Workspace
+
+
+def named_splits(options: PrepareOptions) -> dict[Path, Split]:
+    """The files that the user named as valid or test split, by `RawInput.identity`.
+
+    Raises:
+        UsageError: a file is named as both.
+        InputError: there is no such file.
+    """
+    valid, test = (
+        {source.identity for source in find_inputs(patterns)} if patterns else set()
+        for patterns in (options.valid_files, options.test_files)
+    )
+    for path in valid & test:
+        raise UsageError(f"{path} is named by both --valid-files and --test-files")
+    named: dict[Path, Split] = dict.fromkeys(valid, WHOLLY_VALID)
+    return named | dict.fromkeys(test, WHOLLY_TEST)
+
+
+def assign_splits(
+    inputs: Sequence[Beginning],
+    options: PrepareOptions,
+    named: Mapping[Path, Split],
+    workspace: Workspace,
+    *,
+    quiet: bool,
+) -> list[Split]:
+    """The split of each input.
+
+    Args:
+        inputs: in natural order.
+        options: of the preparation.
+        named: see `named_splits`.
+        workspace: keeps the number of lines of inputs that must be counted for it.
+        quiet: show no progress of counting.
+
+    Raises:
+        UsageError: ``--split terabyte``, and an input is not named as a day.
+        InputError: an input changed since its lines were counted.
+    """
+    if named:
+        return [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
+
+    def lines(number: int) -> int:
+        return _count_once(inputs[number], workspace.lines(number), quiet=quiet)
+
+    if options.split == "terabyte":
+        last = _last_day(inputs)
+        splits: list[Split] = [WHOLLY_TRAIN] * len(inputs)
+        splits[last] = last_day_split(lines(last))
+        return splits
+    valid, test = options.fractions
+    if options.split == "tail":
+        return tail_splits([lines(number) for number in range(len(inputs))], valid, test)
+    if options.fit_from is not None and options.valid is None and options.test is None:
+        return [WHOLLY_TEST] * len(inputs)
+    return [
+        HashedSplit(seed=options.seed, name=beginning.source.name, valid=valid, test=test)
+        for beginning in inputs
+    ]
+
+
+def _last_day(inputs: Sequence[Beginning]) -> int:
+    """Number of the input with the latest of the 1TB days."""
+    days = []
+    for beginning in inputs:
+        day = beginning.source.day
+        if day is None:
+            raise UsageError(
+                "--split terabyte needs inputs named day_0, day_1, …: "
+                f"{beginning.source.path.name} is not"
+            )
+        days.append(day)
+    return days.index(max(days))
+
+
+def _count_once(beginning: Beginning, record: Path, *, quiet: bool) -> int:
+    """Lines of an input: a split by place must know them beforehand; kept for the next try."""
+    source = beginning.source
+    state = asdict(InputState.of(source.path))
+    counted = json.loads(record.read_text()) if record.exists() else {}
+    if counted.get("state") != state:
+        with Progress(f"count {source.path.name}", beginning.estimated_rows, quiet=quiet) as bar:
+            lines = count_lines(beginning, bar.advance)
+        if counted and counted["lines"] != lines:
+            raise InputError(
+                f"{source.path} changed since its lines were counted ({counted['lines']:,} "
+                f"then, {lines:,} now): bring it back, or start over with --restart"
+            )
+        counted = {"lines": lines, "state": state}
+        write_json(record, counted)
+    return int(counted["lines"])

@@ -1,0 +1,71 @@
+"""The manifest of a prepared set, from what its stages made."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
+from criteo_stream.data.manifest import InputEntry, Manifest, ShardEntry
+from criteo_stream.prepare.inputs import RawInput
+from criteo_stream.prepare.stage2_fit import Fit
+from criteo_stream.prepare.task import given_path
+from criteo_stream.prepare.workspace import BlockRecord
+
+
+def build_manifest(
+    *,
+    task: dict[str, Any],
+    inputs: Sequence[RawInput],
+    records: Sequence[BlockRecord],
+    fit: Fit,
+    shards: dict[str, list[ShardEntry]],
+    times: dict[str, Any],
+) -> Manifest:
+    """Put together what is known of a set whose files are all written.
+
+    Args:
+        task: what was asked for, see `task_of`.
+        inputs: in natural order.
+        records: the blocks of all inputs, in order.
+        fit: what stage 2 learned.
+        shards: what stage 3 wrote, per split.
+        times: when and how fast; the only part that differs between equal runs.
+    """
+    rows = {split: sum(entry.rows for entry in shards[split]) for split in SPLITS}
+    rows["rejected"] = sum(record.rejected for record in records)
+    rows["read"] = sum(record.lines for record in records)
+    accounted = sum(rows[key] for key in (*SPLITS, "rejected"))
+    assert accounted == rows["read"], f"{rows['read']} lines read, {accounted} accounted for"
+    return Manifest(
+        package_version=task["package_version"],
+        layout=task["layout"],
+        options=task,
+        inputs=[_input_entry(source, i, records) for i, source in enumerate(inputs)],
+        rows=rows,
+        row_group_rows=ROW_GROUP_ROWS,
+        min_count=fit.min_count,
+        numeric=fit.numeric,
+        categorical=fit.categorical,
+        fit_files=fit.files,
+        fit_fingerprint=_fingerprint(fit),
+        shards=shards,
+        times=times,
+    )
+
+
+def _fingerprint(fit: Fit) -> str:
+    """Equal for two fits whose ids and quantiles mean the same: of their files' checksums."""
+    content = "".join(entry.crc32 for entry in fit.files)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _input_entry(source: RawInput, number: int, records: Sequence[BlockRecord]) -> InputEntry:
+    last = [record for record in records if record.source == number][-1]
+    return InputEntry(
+        path=given_path(source.path),
+        name=source.name,
+        bytes=last.state.bytes,
+        mtime_ns=last.state.mtime_ns,
+        crc32=f"{last.end.crc32:08x}",
+        rows=last.end.lines,
+    )

@@ -1,0 +1,74 @@
+"""Whether raw inputs still hold what was read of them; a file that was merely touched does."""
+
+from collections.abc import Callable, Sequence
+
+from criteo_stream.base.errors import InputError
+from criteo_stream.data.manifest import InputEntry
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.chunks import Position, read_chunks
+from criteo_stream.prepare.inputs import InputState, RawInput
+from criteo_stream.prepare.workspace import BlockRecord
+
+
+def refuse_changed_since_read(
+    inputs: Sequence[Beginning],
+    done: Sequence[Sequence[BlockRecord]],
+    block_rows: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Compare inputs with the blocks that an earlier try read of them.
+
+    Args:
+        inputs: in natural order.
+        done: per input, its blocks from the first on.
+        block_rows: lines of a block.
+        tell: hears of each file that has to be read for it.
+
+    Raises:
+        InputError: the content of an input changed: names the file and the lines.
+    """
+    for beginning, records in zip(inputs, done, strict=True):
+        source = beginning.source
+        if not records or all(record.state == InputState.of(source.path) for record in records):
+            continue
+        tell(f"{source.path} was touched since it was read: comparing its content")
+        ends = {record.end.lines: record.end for record in records}
+        read = previous = 0
+        for chunk in read_chunks(beginning, block_rows=block_rows):
+            read = chunk.end.lines
+            expected = ends.pop(read, None)
+            if expected is not None and expected != chunk.end:
+                raise _changed(source, previous, read)
+            previous = read if expected else previous
+            if not ends and not records[-1].last:
+                break
+        if ends or (records[-1].last and read != records[-1].end.lines):
+            raise _changed(source, previous, max([read, *ends]))
+
+
+def _changed(source: RawInput, after: int, until: int) -> InputError:
+    return InputError(
+        f"{source.path} changed since it was read (lines {after + 1:,} to {until:,}): "
+        "bring the old content back, or start over with --restart"
+    )
+
+
+def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[InputEntry]) -> None:
+    """Compare inputs with those that a finished set was made from.
+
+    Raises:
+        InputError: the content of an input changed: names the file.
+    """
+    for beginning, entry in zip(inputs, entries, strict=True):
+        source = beginning.source
+        stat = source.path.stat()
+        if (stat.st_size, stat.st_mtime_ns) == (entry.bytes, entry.mtime_ns):
+            continue
+        end = Position()
+        for chunk in read_chunks(beginning):
+            end = chunk.end
+        if (f"{end.crc32:08x}", end.lines) != (entry.crc32, entry.rows):
+            raise InputError(
+                f"{source.path} changed since the data set was made from it: "
+                "choose another --out, or start over with --restart"
+            )

@@ -1,0 +1,57 @@
+"""Where the memory budget is shared out: how many threads, chunks, blocks and merge entries.
+
+What is used in the end is measured by `criteo_stream.base.memory`.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.errors import UsageError
+from criteo_stream.prepare.counts import MERGE_BYTES_PER_ENTRY
+
+_LEAST_BYTES: Final = 1_000_000_000
+_BASE_BYTES: Final = 500_000_000
+"""What the process holds whatever the number of threads: libraries, a block being read, another
+being coded."""
+_THREAD_BYTES: Final = 120_000_000
+"""What a thread takes: a chunk being parsed, a column being coded, or a block being encoded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryBudget:
+    """Memory that the process tree may take; the output does not depend on it."""
+
+    total_bytes: int
+    workers: int | None = None
+    """Threads that the user allows; None is all cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse less memory than the work needs."""
+        if self.total_bytes < _LEAST_BYTES:
+            raise UsageError(
+                f"--memory {format_size(self.total_bytes)} is too little: "
+                f"preparing needs at least {format_size(_LEAST_BYTES)}"
+            )
+
+    @property
+    def threads(self) -> int:
+        """Threads that the memory is enough for; each encodes one block at a time."""
+        workers = self.workers or len(os.sched_getaffinity(0))
+        return max(1, min(workers, self._shared_bytes // _THREAD_BYTES))
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """Chunks that are parsed, or wait to be, at a time."""
+        return self.threads + 1
+
+    @property
+    def merge_entries(self) -> int:
+        """Run entries that a thread merges at a time."""
+        return self._shared_bytes // self.threads // MERGE_BYTES_PER_ENTRY
+
+    @property
+    def _shared_bytes(self) -> int:
+        """What the threads share."""
+        return self.total_bytes - _BASE_BYTES

@@ -1,0 +1,40 @@
+"""The result of a preparation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from criteo_stream.data.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """The result of a preparation; ``manifest`` tells what it made."""
+
+    out: Path
+    manifest: Manifest
+    seconds: float
+    peak_memory_bytes: int
+    stages: dict[str, dict[str, float]]
+    """Per stage: seconds, rows_per_second, and cores (CPU seconds a second)."""
+    resumed: bool
+    """Whether work of an earlier try was reused."""
+    warnings: list[str]
+
+    @property
+    def rows_per_second(self) -> int:
+        """Lines read per second of this call."""
+        return round(self.manifest.rows["read"] / self.seconds) if self.seconds else 0
+
+    def to_dict(self) -> dict[str, object]:
+        """The figures of ``--json``."""
+        return {
+            "out": str(self.out),
+            "rows": self.manifest.rows,
+            "seconds": round(self.seconds, 3),
+            "rows_per_second": self.rows_per_second,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "stages": self.stages,
+            "resumed": self.resumed,
+            "fingerprint": self.manifest.fingerprint,
+            "warnings": self.warnings,
+        }

@@ -1,0 +1,17 @@
+"""What all stages work with."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from criteo_stream.prepare.memory_budget import MemoryBudget
+from criteo_stream.prepare.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where the stages work and with what; it does not decide what they write."""
+
+    workspace: Workspace
+    pool: Executor
+    """Has ``budget.threads`` threads."""
+    budget: MemoryBudget
