@@ -9,16 +9,12 @@ Integer columns are counted as unsigned values of the same order (`sortable`).
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 UInt32Array = npt.NDArray[np.uint32]
 Int64Array = npt.NDArray[np.int64]
-
-MERGE_BYTES_PER_ENTRY: Final = 48
-"""Working memory of a merge per run entry: packed keys, their sort, values and int64 counts."""
 
 _SIGN = np.uint32(0x80000000)
 _LOW = np.uint64(0xFFFFFFFF)

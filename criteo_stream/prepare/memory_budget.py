@@ -9,8 +9,9 @@ from typing import Final
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import UsageError
-from criteo_stream.prepare.counts import MERGE_BYTES_PER_ENTRY
 
+MERGE_BYTES_PER_ENTRY: Final = 48
+"""A merge's working memory per run entry: packed keys, their sort, values and int64 counts."""
 _LEAST_BYTES: Final = 1_000_000_000
 _BASE_BYTES: Final = 500_000_000
 """What the process holds whatever the number of threads: libraries, a block being read, another
