@@ -31,7 +31,7 @@ format: $(STAMP) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 faults: $(STAMP) ## every test that kills processes and damages files, the long ones too
-	$(BIN)/python -m pytest -m "not gpu" tests/faults tests/distributed tests/test_trainer.py tests/test_checkpoint.py
+	$(BIN)/python -m pytest -m "not gpu" tests/faults tests/distributed tests/train tests/runs/test_checkpoint.py
 
 slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -17,13 +17,6 @@ from tests.support.prepared import encoded_rows, write_data_set
 ROWS = 643
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder, {"train": [80] * 8 + [3], "valid": [50, 20]}, row_group_rows=16)
-    return folder
-
-
 def row_numbers(batch: Batch) -> list[int]:
     """Numbers of a batch's rows, once everything else of them is found to be right."""
     (numeric, categorical), label = batch

@@ -14,13 +14,6 @@ from tests.support.prepared import encoded_rows, write_data_set
 GROUPS = 5 * 8 + 1
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder, {"train": [80] * 8 + [3]}, row_group_rows=16)
-    return folder
-
-
 def read_all(reader: LaneReader, dataset: CriteoDataset, lanes: range) -> np.ndarray:
     rows = []
     for number in range(dataset.steps):

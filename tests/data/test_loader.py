@@ -16,13 +16,6 @@ from tests.data.test_dataset import row_numbers
 from tests.support.prepared import write_data_set
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder, {"train": [80] * 8 + [3]}, row_group_rows=16)
-    return folder
-
-
 def loader_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("criteo-loader")]
 

@@ -15,11 +15,6 @@ STEP = "criteo_stream.train.loop:train_step"
 FIGURES = ("train_loss", "auc", "log_loss", "ne", "calibration")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "set", train=(700, 500))
-
-
 def train(data: Path, run: Path, **options: Any) -> list[str]:
     return ["train", str(data), "--out", str(run), *as_flags(**options)]
 
@@ -126,6 +121,7 @@ def test_evaluation_takes_more_ranks_than_lanes(data: Path, tmp_path: Path) -> N
     assert last_json(running.text(0))["rows"] == 120
 
 
+@pytest.mark.slow  # torchrun starts the ranks twice
 def test_torchrun_restarts_a_killed_rank_and_continues_exactly(data: Path, tmp_path: Path) -> None:
     restart_and_compare(data, tmp_path, kills=[(60, 1)])
 
@@ -151,6 +147,7 @@ def restart_and_compare(data: Path, folder: Path, *, kills: list[tuple[int, int]
     assert outcome(folder / "run") == outcome(folder / "two")
 
 
+@pytest.mark.slow  # torchrun starts the ranks twice
 def test_torchrun_ends_a_run_whose_rank_raises(data: Path, tmp_path: Path) -> None:
     """After using up the restarts; its message is there, and a traceback of ours is not."""
     plan = Plan(target=STEP, call=5, act="raise", rank=1, attempt=-1)
@@ -161,7 +158,9 @@ def test_torchrun_ends_a_run_whose_rank_raises(data: Path, tmp_path: Path) -> No
     assert "criteo_stream/" not in text, "a traceback through the package"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_torchrun_is_stopped_by_a_signal_and_loses_nothing(
     data: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -8,12 +8,14 @@ are not commands.
 import gzip
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.paths import REPOSITORY
 from tests.support.raw_lines import raw_lines, reczoo_lines, write_raw
 from tools import document_options
@@ -49,20 +51,35 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d)])
 def test_what_the_documents_show_works(document: str, folder: Path) -> None:
+    for language, text in blocks(document):
+        if name := re.match(r"# (\w+\.py)\n", text):
+            (folder / name[1]).write_text(text)
+        elif language == "python":
+            assert_works(processes.run_code(text, folder), text)
+        else:
+            for line in text.replace("\\\n", " ").splitlines():
+                assert_works(run_line(line, folder), line)
+
+
+def run_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell; our own commands in a process that has torch loaded already."""
+    if line.startswith("criteo-stream "):
+        words = [
+            [str(p) for p in sorted(folder.glob(word))] or [word] for word in shlex.split(line)[1:]
+        ]
+        return processes.run([word for found in words for word in found], {}, folder)
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{folder}",
     }
-    for language, text in blocks(document):
-        if name := re.match(r"# (\w+\.py)\n", text):
-            (folder / name[1]).write_text(text)
-            continue
-        shell = ["bash", "-euo", "pipefail", "-c"]
-        command = [*shell, text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert not done.returncode, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    command = ["bash", "-euo", "pipefail", "-c", line]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def assert_works(done: subprocess.CompletedProcess[str], what: str) -> None:
+    assert not done.returncode, f"{what}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "benchmarks/README.md"])

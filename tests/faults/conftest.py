@@ -31,3 +31,9 @@ def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 def own_raw(raw: Path, tmp_path: Path) -> Path:
     """A copy of the input that a test may change."""
     return Path(shutil.copytree(raw, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def data(longer_data: Path) -> Path:
+    """A set of enough steps to be stopped in the middle of."""
+    return longer_data

@@ -19,7 +19,7 @@ from criteo_stream.base.errors import DataSetError, OutputError
 from criteo_stream.data.folder import MANIFEST_NAME
 from criteo_stream.runs.checkpoint import CheckpointFolder
 from tests.support.processes import Plan, Running, start, wait_for
-from tests.support.training import Outcome, as_flags, figures, fit, outcome, tiny_set
+from tests.support.training import Outcome, as_flags, figures, fit, outcome
 
 PLAN: dict[str, Any] = {
     "epochs": 2,
@@ -29,11 +29,6 @@ PLAN: dict[str, Any] = {
 }
 LONGER = {"epochs": 8}
 """Long enough to be killed at random moments."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "set", train=(700, 500))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +98,9 @@ def _wait_for_another(
     wait_for(is_there, 60)
 
 
-@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize(
+    ("ranks", "workers"), [(1, 0), (1, 1), pytest.param(2, 1, marks=pytest.mark.slow)]
+)
 def test_killed_at_random_moments(
     data: Path,
     undisturbed: Callable[..., Outcome],
@@ -221,6 +218,7 @@ def test_a_rank_that_is_killed_takes_the_other_down(data: Path, tmp_path: Path) 
     assert "Traceback" not in text
 
 
+@pytest.mark.slow  # it waits ten seconds for the signal to be heard
 def test_a_rank_hears_the_signal_while_it_waits_for_one_that_hangs(
     data: Path, tmp_path: Path
 ) -> None:

@@ -38,7 +38,6 @@ from tests.support.training import (
     fit,
     outcome,
     stop_after,
-    tiny_set,
     trainer,
     weights,
 )
@@ -318,11 +317,6 @@ def test_a_mistaken_model_leaves_no_run(data: Path, tmp_path: Path) -> None:
     fit(data, tmp_path / "run", model="ffm")
     with pytest.raises(RunError, match="begun with --model ffm, now it is lr"):
         fit(data, tmp_path / "run", model="lr")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "set")
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")

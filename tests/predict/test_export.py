@@ -15,14 +15,9 @@ from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.models.registry import MODELS
 from criteo_stream.predict.export import export_run
 from criteo_stream.predict.restore import load_run
-from tests.support.training import fit, tiny_set
+from tests.support.training import fit
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "data")
 
 
 def rows(data: Path, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,14 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from criteo_stream.base.errors import UsageError
-from tests.support.training import Crash, figures, fit, tiny_set, trainer
+from tests.support.training import Crash, figures, fit, trainer
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_set(tmp_path_factory.mktemp("data") / "data")
 
 
 def curve(run: Path, name: str) -> list[tuple[int, float]]:

@@ -24,7 +24,11 @@ from tests.support.paths import REPOSITORY
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["criteo_stream.train.trainer", "torch._dynamo"]  # optimizers load the latter when first made
+    [
+        "criteo_stream.train.trainer",
+        "torch._dynamo",  # optimizers load it when first made
+        "matplotlib.font_manager",  # lists the fonts
+    ]
 )
 TIMEOUT = 120
 """Seconds after which a process counts as hanging."""
@@ -157,55 +161,84 @@ def start(
         log = folder / f"rank-{rank}.log"
         log.unlink(missing_ok=True)
         mine = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        command = (list(arguments), mine, plan or Plan(), (str(log), str(log)))
-        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
+        planned = (plan or Plan(), list(arguments))
+        call = (_planned, planned, mine, (str(log), str(log)), str(Path.cwd()))
+        process = _CONTEXT.Process(target=_run, args=call, daemon=True)
         process.start()
         processes.append(process)
         logs.append(log)
     return Running(processes, logs)
 
 
-def run(arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: Sequence[str], env: Mapping[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run ``criteo-stream ARGUMENTS`` to its end, with what it prints.
 
     Args:
         arguments: of the command line.
         env: of the process, beside this one's; too late for what is read when torch is loaded.
+        folder: where it runs; default where this process does.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        streams = str(Path(folder, "stdout")), str(Path(folder, "stderr"))
-        command = (list(arguments), {**os.environ, **env}, None, streams)
-        process = _CONTEXT.Process(target=_run, args=command, daemon=True)
+    return _to_its_end(_main, list(arguments), env, folder)
+
+
+def run_code(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a Python program to its end, with what it prints."""
+    return _to_its_end(_execute, text, {}, folder)
+
+
+def _to_its_end(
+    function: Callable[[Any], None], argument: Any, env: Mapping[str, str], folder: Path | None
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory() as logs:
+        streams = str(Path(logs, "stdout")), str(Path(logs, "stderr"))
+        where = str(folder or Path.cwd())
+        call = (function, argument, {**os.environ, **env}, streams, where)
+        process = _CONTEXT.Process(target=_run, args=call, daemon=True)
         process.start()
         process.join(TIMEOUT)
         hangs = process.is_alive()
         process.kill()
         process.join()
         out, err = (Path(stream).read_text() for stream in streams)
-    assert not hangs, f"{arguments} hangs:\n{err}"
+    assert not hangs, f"{argument} hangs:\n{err}"
     assert process.exitcode is not None
-    return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+    return subprocess.CompletedProcess(argument, process.exitcode, out, err)
 
 
 def _run(
-    arguments: list[str], env: dict[str, str], plan: Plan | None, streams: tuple[str, str]
+    function: Callable[[Any], None],
+    argument: Any,
+    env: dict[str, str],
+    streams: tuple[str, str],
+    folder: str,
 ) -> None:
     for standard, stream in enumerate(streams, start=1):
         # Both may be one file.
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND), standard)
     os.environ.update(env)
+    os.chdir(folder)
     try:
-        _main(arguments, plan)
+        function(argument)
     finally:
         atexit._run_exitfuncs()  # a forked process ends without them
 
 
-def _main(arguments: list[str], plan: Plan | None) -> None:
+def _main(arguments: list[str]) -> None:
     from criteo_stream.cli import main
 
-    if plan:
-        plan.install()
     main(arguments)
+
+
+def _planned(plan_and_arguments: tuple[Plan, list[str]]) -> None:
+    plan, arguments = plan_and_arguments
+    plan.install()
+    _main(arguments)
+
+
+def _execute(text: str) -> None:
+    exec(compile(text, "program", "exec"), {"__name__": "__main__"})
 
 
 def torchrun(
@@ -254,4 +287,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[2:], Plan(**json.loads(sys.argv[1])))
+    _planned((Plan(**json.loads(sys.argv[1])), sys.argv[2:]))
