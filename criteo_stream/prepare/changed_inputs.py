@@ -1,4 +1,4 @@
-"""Whether raw inputs still hold what was read of them; a file that was merely touched does."""
+"""Whether raw inputs still hold what was read of them; a file whose time stamp alone changed does."""
 
 from collections.abc import Callable, Sequence
 

@@ -31,7 +31,7 @@ class RunningLoss:
         return float(self._sum) / max(1, self._rows)
 
     def take_mean(self) -> float:
-        """The mean over all ranks; begins anew."""
+        """The mean over all ranks, which then starts over."""
         sums, rows = zip(*self.state(), strict=True)
         self._sum.zero_()
         self._rows = 0

@@ -31,7 +31,7 @@ class Occasions:
     signal: StopSignal
 
     def __post_init__(self) -> None:
-        """Begin to count the minutes."""
+        """Start the count of minutes."""
         self._saved_at = time.monotonic()
 
     def after(self, step: int, rows_before: int, rows: int, *, ends_epoch: bool) -> Due:
@@ -49,7 +49,7 @@ class Occasions:
         return Due(evaluate, save=evaluate or stop or is_time or by_rows, stop=stop)
 
     def saved(self) -> None:
-        """Begin to count the minutes anew."""
+        """Restart the count of minutes."""
         self._saved_at = time.monotonic()
 
     def _agreed(self, step: int) -> tuple[bool, bool]:

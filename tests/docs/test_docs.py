@@ -103,3 +103,13 @@ def test_the_targets_that_the_readme_names_exist() -> None:
 
 def test_the_table_of_options_is_current() -> None:
     assert (REPOSITORY / "docs" / "options.md").read_text() == document_options.text()
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    code = "\n".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    for document in DOCUMENTS:
+        text = (REPOSITORY / document).read_text()
+        for path in re.findall(r"`(tests/[\w/]+\.py)", text):
+            assert (REPOSITORY / path).exists(), f"{document} names {path}"
+        for name in re.findall(r"\b(test_\w+)`", text):
+            assert f"def {name}(" in code, f"{document} names {name}"
