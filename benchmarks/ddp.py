@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.train_step import StockFM, column_sizes, zipf_ids
 from criteo_stream.models import FM
-from criteo_stream.models.layers import table_offsets
+from criteo_stream.models.field_table import FieldLayout
 from criteo_stream.sparse import exchange
 from criteo_stream.train.optimizers import Optimizers
 
@@ -73,7 +73,7 @@ def rank_steps(
     optimizers = None if stock else Optimizers(model)
     if optimizers is not None:
         optimizers.set_learning_rate(1e-3)
-    offsets = table_offsets(categories).long()
+    offsets = torch.tensor(FieldLayout(tuple(categories)).offsets)
     mine = batch // world_size
     data = [
         (torch.rand(mine, 13), zipf_ids(sizes, mine, 100 * rank + i), torch.rand(mine).round())

@@ -28,7 +28,7 @@ from criteo_stream.data.dataset import Batch, CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM, build_model
-from criteo_stream.models.layers import table_offsets
+from criteo_stream.models.field_table import FieldLayout
 from criteo_stream.prepare.pipeline import preprocess
 from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 from criteo_stream.synthetic import write_synthetic
@@ -42,7 +42,7 @@ STOCK_ROWS: Final = 400_000
 def stock_rate(dataset: CriteoDataset, dim: int, bins: int) -> float:
     """Rows a second of the stock recipe behind our loader; the same ids as the default model."""
     categories = [*dataset.manifest.categories, *[bins + 1] * 13]
-    offsets = table_offsets(categories).long()
+    offsets = torch.tensor(FieldLayout(tuple(categories)).offsets)
     model = StockFM(sum(categories), dim)
     optimizer = torch.optim.SparseAdam(model.parameters(), lr=0.005)
     rows, start = 0, time.perf_counter()

@@ -27,8 +27,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.models import FM
 from criteo_stream.sparse.adam import RowwiseSparseAdam
-from criteo_stream.sparse.interaction import embedding_sums
-from criteo_stream.sparse.table import keep_coalesced, table_zeros
+from criteo_stream.sparse.gradients import keep_coalesced
+from criteo_stream.sparse.lookups import embedding_sums
+from criteo_stream.sparse.table import table_zeros
 from criteo_stream.train.optimizers import Optimizers
 
 KAGGLE: Final = (

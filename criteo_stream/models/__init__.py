@@ -4,7 +4,7 @@ from criteo_stream.models.bilinear import BilinearFFM
 from criteo_stream.models.deepfm import DeepFM
 from criteo_stream.models.ffm import FFM
 from criteo_stream.models.fibinet import FiBiNET
-from criteo_stream.models.fields import FieldModel
+from criteo_stream.models.field_model import FieldModel
 from criteo_stream.models.fm import FM
 from criteo_stream.models.layers import CatEmbedding, CatLinear, FMLayer, NumEmbedding
 from criteo_stream.models.protocol import ProjectedInteraction

@@ -6,9 +6,9 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.models.fields import FieldInputs, InputOptions
+from criteo_stream.models.inputs import FieldInputs, InputOptions
 from criteo_stream.models.layers import FMLayer
-from criteo_stream.sparse.interaction import embedding_lookup, embedding_sums
+from criteo_stream.sparse.lookups import embedding_lookup, embedding_sums
 from criteo_stream.sparse.table import table_zeros
 
 

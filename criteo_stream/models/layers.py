@@ -6,27 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.base.errors import UsageError
-from criteo_stream.sparse.interaction import embedding_lookup
-from criteo_stream.sparse.table import FusedTable
-
-_MOST_ROWS = 2**31
-
-
-def table_offsets(categories: Sequence[int]) -> Tensor:
-    """Where each column's ids begin in a table of all columns: int32 [n].
-
-    Raises:
-        UsageError: the ids of all columns together do not fit 32 bits.
-    """
-    total = sum(categories)
-    if total >= _MOST_ROWS:
-        raise UsageError(
-            f"the vocabularies have {total:,} ids together, at most {_MOST_ROWS - 1:,} fit: "
-            "prepare with a larger --min-count or a --max-vocabulary"
-        )
-    sizes = torch.tensor([0, *categories])
-    return sizes.cumsum(0)[:-1].to(torch.int32)
+from criteo_stream.models.field_table import FieldLayout, FieldTable
+from criteo_stream.sparse.lookups import embedding_lookup
 
 
 class NumEmbedding(nn.Module):
@@ -56,17 +37,14 @@ class CatEmbedding(nn.Module):
         d_embed: length of the embedding.
     """
 
-    offsets: Tensor
-
     def __init__(self, categories: Sequence[int], d_embed: int) -> None:
         super().__init__()
-        self.register_buffer("offsets", table_offsets(categories), persistent=False)
-        self.table = FusedTable(sum(categories), 0, d_embed)
+        self.table = FieldTable(FieldLayout(tuple(categories)), 0, d_embed)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Ids of each column, int [B, n] → [B, n, d_embed]."""
-        return embedding_lookup(self.table.weight, x + self.offsets)
+        return embedding_lookup(self.table.weight, x + self.table.category_offsets)
 
 
 class CatLinear(nn.Module):

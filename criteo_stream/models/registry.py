@@ -17,9 +17,11 @@ from criteo_stream.models.bilinear import BilinearFFM
 from criteo_stream.models.deepfm import DeepFM
 from criteo_stream.models.ffm import FFM
 from criteo_stream.models.fibinet import FiBiNET
-from criteo_stream.models.fields import FieldModel, InputOptions, vectors_per_id
+from criteo_stream.models.field_model import FieldModel
 from criteo_stream.models.fm import FM
+from criteo_stream.models.inputs import InputOptions
 from criteo_stream.models.lr import LinearOnly
+from criteo_stream.models.protocol import vectors_per_id
 from criteo_stream.runs.config import ResolvedConfig
 
 MODELS: Final[dict[str, type[nn.Module]]] = {

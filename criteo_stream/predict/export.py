@@ -13,6 +13,7 @@ from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import atomic_path, full_disk_explained, write_json
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import verify_file
+from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.predict.graph import save_onnx, save_program
 from criteo_stream.predict.restore import LoadedRun, load_run
 from criteo_stream.runs.tensorfile import write_tensors
@@ -101,11 +102,7 @@ def _sample(loaded: LoadedRun) -> tuple[Tensor, Tensor]:
 def _index(loaded: LoadedRun, form: str) -> dict[str, Any]:
     """What a program needs to know beside the files."""
     manifest = loaded.manifest
-    offsets = {
-        name: buffer.tolist()
-        for name, buffer in loaded.model.named_buffers()
-        if name in ("offsets", "bin_offsets", "numeric_mean")
-    }
+    assert isinstance(loaded.model, FieldInputs)
     return {
         "package_version": __version__,
         "file": _FILES[form],
@@ -114,5 +111,5 @@ def _index(loaded: LoadedRun, form: str) -> dict[str, Any]:
         "fit_fingerprint": manifest.fit_fingerprint,
         "numeric": [asdict(column) for column in manifest.numeric],
         "categorical": [asdict(column) for column in manifest.categorical],
-        **offsets,
+        **loaded.model.export_constants(),
     }

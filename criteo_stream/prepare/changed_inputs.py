@@ -1,4 +1,4 @@
-"""Whether raw inputs still hold what was read of them; a file whose time stamp alone changed does."""
+"""Whether raw inputs still hold what was read of them; a new time stamp alone is no change."""
 
 from collections.abc import Callable, Sequence
 

@@ -13,11 +13,11 @@ class Importance:
     """Mean magnitudes in logits, each float64 [39] in the order I1..I13, C1..C26."""
 
     shuffled: Tensor
-    """Of the change when a field's values are dealt out anew among the rows; for any model."""
+    """Change of the logit when a field's values are permuted across rows; for any model."""
     linear: Tensor | None
-    """Of what a field adds on its own; for FM."""
+    """What a field adds on its own; for FM."""
     interaction: Tensor | None
-    """Of its pairs with all other fields together; for FM."""
+    """What its pairs with all other fields add together; for FM."""
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def importance(model: nn.Module, x_num: Tensor, x_cat: Tensor) -> Importance:
 
 @torch.no_grad()
 def shuffled_change(model: nn.Module, x_num: Tensor, x_cat: Tensor) -> Tensor:
-    """Mean |change of the logit|, float64 [fields], when one field is dealt out anew.
+    """Mean |change of the logit|, float64 [fields], when one field is permuted across rows.
 
     Permutation importance (Breiman 2001, "Random forests", section 10; Fisher et al. 2019), of
     the logit instead of the loss, so that it asks what the model uses, not whether that is right.
@@ -67,17 +67,14 @@ def fm_parts(model: FM, x_num: Tensor, x_cat: Tensor) -> tuple[Tensor, Tensor]:
         ``alone`` and ``pairs``, each [B, fields], with logit = bias + Σ alone + ½ Σ pairs: a pair
         of fields counts with both.
     """
-    missing = x_num.isnan()
-    values = torch.where(missing, model.numeric_mean, x_num)
-    table = model.table.weight
-    numeric = []  # [B, 13, 1 + k] each
+    values, missing, rows = model.read(x_num, x_cat)
+    looked_up = model.table.weight[rows]  # [B, 26, 1 + k], with bins [B, 39, 1 + k]
+    categorical, bins = looked_up.tensor_split([x_cat.shape[1]], dim=1)
+    numeric = [bins] if bins.shape[1] else []  # [B, 13, 1 + k] each
     if model.numeric_weight is not None:
-        numeric.append(values.unsqueeze(-1) * model.numeric_weight)
-    if model.bins:
-        bins = (x_num * model.bins).nan_to_num(0.0).int().clamp(max=model.bins - 1)
-        numeric.append(table[torch.where(missing, model.bins, bins) + model.bin_offsets])
-    features = torch.stack(numeric)
-    fields = torch.cat([features.sum(0), table[x_cat + model.offsets]], dim=1)
+        numeric.insert(0, values.unsqueeze(-1) * model.numeric_weight)
+    features = torch.stack(numeric)  # [1 or 2, B, 13, 1 + k]
+    fields = torch.cat([features.sum(0), categorical], dim=1)  # [B, 39, 1 + k]
     alone, vectors = fields[..., 0].clone(), fields[..., 1:]
     own = features[..., 1:].sum(0).square() - features[..., 1:].square().sum(0)
     alone[:, : x_num.shape[1]] += own.sum(-1) / 2

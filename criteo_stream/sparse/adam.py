@@ -7,10 +7,11 @@ from typing import Any, Final, overload
 import torch
 from torch import Tensor
 
-from criteo_stream.sparse.table import coalesced, table_zeros
+from criteo_stream.sparse.gradients import coalesced
+from criteo_stream.sparse.table import table_zeros
 
 _ROWS_AT_ONCE: Final = 4096
-"""On a CPU; the gathered rows, their moments and the gradient then stay in its second cache."""
+"""Rows to update at once on a CPU: they, their moments and gradient stay in the L2 cache."""
 
 
 class RowwiseSparseAdam(torch.optim.SparseAdam):
@@ -19,8 +20,15 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
     The update and the state are the same, so either loads the other's state dict. Rows are
     gathered and written back by their indices, where the original masks and adds sparse tensors.
 
-    Optionally L2 regularises the rows that a batch looked up, each once a step:
-    gradient += l2 · row. (SparseAdam has no weight decay: rows that were not looked up stay.)
+    Optionally, L2 regularises the rows that a batch looked up, each once a step:
+    gradient += l2 · row. (SparseAdam has no weight decay; other rows stay as they are.)
+
+    Args:
+        params: tables [N, d] with sparse gradients, or groups of them, as for any optimizer.
+        lr: learning rate.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the denominator.
+        l2: L2 coefficient of looked-up rows: a number, or [d] for one of each table column.
     """
 
     def __init__(
@@ -62,12 +70,12 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
             state["step"] = 0
             state["exp_avg"], state["exp_avg_sq"] = table_moment(parameter), table_moment(parameter)
         state["step"] += 1
-        rows, values = gradient._indices()[0], gradient._values()
+        rows, values = gradient._indices()[0], gradient._values()  # int64 [U], [U, d]
         if not rows.numel():
             return
         size = _ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
         for some, theirs in zip(torch.split(rows, size), torch.split(values, size), strict=True):
-            self._update_rows(parameter, some, theirs, state, group)
+            self._update_rows(parameter, some, theirs, state, group)  # P rows: [P], [P, d]
 
     def _update_rows(
         self,
@@ -77,9 +85,17 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         state: dict[str, Any],
         group: dict[str, Any],
     ) -> None:
-        """Adam on some rows: gathered, updated, and written back while they are in the cache."""
+        """Adam on P rows: gathered, updated, and written back while they are in the cache.
+
+        Args:
+            parameter: the table [N, d].
+            rows: int64 [P], unique.
+            values: [P, d], their gradient.
+            state: ``step``, and the moments ``exp_avg`` and ``exp_avg_sq`` [N, d].
+            group: ``lr``, ``betas`` and ``eps``.
+        """
         beta1, beta2 = group["betas"]
-        weights = parameter.index_select(0, rows)
+        weights = parameter.index_select(0, rows)  # [P, d], as all that follow
         if self._has_l2:
             values = torch.addcmul(values, weights, self._l2)
         mean = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
@@ -94,6 +110,6 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
 
 
 def table_moment(table: Tensor) -> Tensor:
-    """Zeros of a table's shape [N, d], for one of its moments."""
+    """Zeros of a table's shape [N, d] and dtype, for one of its moments."""
     rows, width = table.shape
     return table_zeros(rows, width, table.dtype, table.device)

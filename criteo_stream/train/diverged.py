@@ -1,43 +1,28 @@
 """Which columns made a loss not finite."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.data.manifest import Manifest
-from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.models.inputs import FieldInputs
 
 _HUGE = 1e9
 """A weight beyond it has diverged, even where its square is still a number."""
 
 
-def offending_columns(
-    config: ResolvedConfig, manifest: Manifest, model: nn.Module, numeric: Tensor
-) -> list[str]:
-    """Columns whose input is not finite, or whose weights have diverged; in their order.
+def offending_columns(model: nn.Module, numeric: Tensor) -> list[str]:
+    """Columns whose input is not finite, or whose weights have diverged: I1 … I13, C1 … C26.
 
     Args:
-        config: the run's options.
-        manifest: the data set's; its sizes tell which rows of a table are whose.
-        model: its sparse tables have a row an id, columns laid end to end, bins behind them, its
-            ``numeric_weight`` and ``missing_weight`` a row an integer column.
+        model: one whose inputs are `FieldInputs`.
         numeric: the batch's numeric inputs [B, 13], NaN for missing.
     """
-    sizes = list(manifest.categories)
-    names = list(CATEGORICAL_COLUMNS)
-    if config.numeric != "value":
-        sizes += [config.bins + 1] * len(INTEGER_COLUMNS)
-        names += INTEGER_COLUMNS
-    bounds = np.cumsum([0, *sizes])
     found = {c for i, c in enumerate(INTEGER_COLUMNS) if bool(numeric[:, i].isinf().any())}
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.num_embeddings == bounds[-1]:
-            rows = _diverged_rows(module.weight).numpy()
-            found |= {names[i] for i in np.searchsorted(bounds, rows, side="right") - 1}
-    for name, parameter in model.named_parameters():
-        if name in ("numeric_weight", "missing_weight"):
-            found |= {INTEGER_COLUMNS[i] for i in _diverged_rows(parameter).tolist()}
+    if isinstance(model, FieldInputs):
+        found |= set(model.layout.fields_of_rows(_diverged_rows(model.table.weight)))
+        for weight in (model.numeric_weight, model.missing_weight):
+            if weight is not None:
+                found |= {INTEGER_COLUMNS[i] for i in _diverged_rows(weight).tolist()}
     return [c for c in (*INTEGER_COLUMNS, *CATEGORICAL_COLUMNS) if c in found]
 
 
@@ -48,6 +33,7 @@ def all_finite(model: nn.Module) -> bool:
 
 
 def _diverged_rows(weight: Tensor) -> Tensor:
+    """int64, on the CPU: rows of a weight [n, d] with a value that is huge or no number."""
     weight = weight.detach()
     largest = torch.maximum(weight.amax(1), -weight.amin(1))  # |weight| would copy the table
     return (~(largest < _HUGE)).nonzero().squeeze(1).cpu()

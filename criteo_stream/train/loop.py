@@ -123,9 +123,7 @@ class TrainLoop:
         """The error of a step, counted from 0, whose batch had these numeric inputs [b, 13]."""
         training = self.training
         epoch, batch = divmod(step, training.data.steps)
-        columns = offending_columns(
-            training.config, training.data.manifest, training.model, numeric
-        )
+        columns = offending_columns(training.model, numeric)
         return RunError(
             f"{what} at step {step + 1:,} (epoch {epoch + 1}, batch {batch + 1:,}; "
             f"diverged columns: {', '.join(columns) or 'none alone'}): the last checkpoint in "

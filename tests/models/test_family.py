@@ -78,16 +78,16 @@ def explicit(made: FieldModel, numbers: Tensor, ids: Tensor) -> Tensor:
     """One row's logits by the definition."""
     classes = made.n_classes
     rows = [
-        made.table.weight[int(made.offsets[column]) + chosen]
+        made.table.weight[made.layout.category_offsets[column] + chosen]
         for column, chosen in enumerate(ids.tolist())
     ]
     logits = made.bias.clone()
     for column, number in enumerate(numbers.tolist()):
         missing = math.isnan(number)
         row = torch.zeros_like(rows[0])
-        if made.bins:
+        if made.layout.bins:
             chosen = BINS if missing else min(int(number * BINS), BINS - 1)
-            row = row + made.table.weight[int(made.bin_offsets[column]) + chosen]
+            row = row + made.table.weight[made.layout.bin_offsets[column] + chosen]
         if made.numeric_weight is not None:
             x = made.numeric_mean[column].item() if missing else number
             row = row + x * made.numeric_weight[column]
@@ -201,7 +201,7 @@ def test_a_large_batch_without_gradient_is_scored_in_parts(
     x_num, x_cat = batch(21)
     with torch.no_grad():
         whole = made(x_num, x_cat)
-        monkeypatch.setattr("criteo_stream.models.fields._INFERENCE_ROWS", 8)
+        monkeypatch.setattr("criteo_stream.models.field_model._INFERENCE_ROWS", 8)
         torch.testing.assert_close(made(x_num, x_cat), whole)
 
 
@@ -398,7 +398,7 @@ def test_a_projected_model_of_a_user_equals_its_forward(monkeypatch: pytest.Monk
     made = FieldModel(2, CATEGORIES, DIM, Projecting(FIELDS, DIM), bins=BINS).double()
     x_num, x_cat = batch()
     summed = made(x_num, x_cat)
-    monkeypatch.setattr("criteo_stream.models.fields._is_summed", lambda ids: False)
+    monkeypatch.setattr("criteo_stream.models.field_model._is_summed", lambda ids: False)
     torch.testing.assert_close(summed, made(x_num, x_cat))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.models import FM, CatEmbedding, CatLinear, FMLayer, NumEmbedding
-from criteo_stream.models.layers import table_offsets
+from criteo_stream.models.field_table import FieldLayout
 
 CATEGORIES = [4, 7, 3]
 BINS = 5
@@ -37,14 +37,14 @@ def explicit(fm: FM, numbers: Tensor, ids: Tensor) -> Tensor:
     classes = fm.n_classes
     rows, factors = [], []
     for column, chosen in enumerate(ids.tolist()):
-        rows.append(fm.table.weight[int(fm.offsets[column]) + chosen])
+        rows.append(fm.table.weight[fm.layout.category_offsets[column] + chosen])
         factors.append(1.0)
     logits = fm.bias.clone()
     for column, number in enumerate(numbers.tolist()):
         missing = math.isnan(number)
-        if fm.bins:
+        if fm.layout.bins:
             chosen = BINS if missing else min(int(number * BINS), BINS - 1)
-            rows.append(fm.table.weight[int(fm.bin_offsets[column]) + chosen])
+            rows.append(fm.table.weight[fm.layout.bin_offsets[column] + chosen])
             factors.append(1.0)
         if fm.numeric_weight is not None:
             rows.append(fm.numeric_weight[column])
@@ -122,7 +122,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(UsageError, match="n_classes is 0"):
         FM(13, [3], 4, 0)
     with pytest.raises(UsageError, match=r"3,000,000,000 ids .* --min-count"):
-        table_offsets([1_500_000_000, 1_500_000_000])
+        FieldLayout((1_500_000_000, 1_500_000_000))
 
 
 def test_layers_have_the_literature_s_shapes() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from criteo_stream.models import FM
 from criteo_stream.sparse import adam
 from criteo_stream.sparse.adam import RowwiseSparseAdam
-from criteo_stream.sparse.interaction import embedding_lookup
+from criteo_stream.sparse.lookups import embedding_lookup
 from criteo_stream.train.optimizers import Optimizers
 from criteo_stream.train.schedule import learning_rate_factor
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from criteo_stream.sparse.gradients import keep_coalesced
 from criteo_stream.sparse.projection import field_sums
-from criteo_stream.sparse.table import keep_coalesced
 
 shapes = st.tuples(
     st.integers(1, 9),  # rows of the batch

@@ -1,6 +1,6 @@
-"""The sparse path through an embedding table: look-ups with coalesced gradients.
+"""Look-ups in an embedding table whose gradients are coalesced.
 
-A batch looks up few distinct rows of a large table, many of them often. Both functions here sort
+A batch looks up few distinct rows of a large table, many of them often. The functions here sort
 the ids once, and their gradient is a *coalesced* sparse tensor (unique rows, ascending), so that
 neither the optimizer nor an exchange between ranks has to sort again. They work on the weight of
 an ``nn.Embedding(sparse=True)``, in any floating dtype, on CPU and CUDA.
@@ -13,15 +13,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.sparse.grouping import Groups, sparse_gradient, sum_by_row
+from criteo_stream.sparse.exporting import is_exporting
+from criteo_stream.sparse.gradients import sparse_gradient
+from criteo_stream.sparse.grouping import Groups, lookup_gradient, sum_by_row
 
 _ROWS_AT_ONCE: Final = 512
-"""Batch rows whose fields are gathered and laid out anew while they are in the cache."""
-
-
-def is_exporting() -> bool:
-    """Whether a graph without gradient is being made, which is to have plain operations."""
-    return torch.compiler.is_compiling() and not torch.is_grad_enabled()
+"""Batch rows to gather and rearrange at once, so that their fields stay in the cache."""
 
 
 class _EmbeddingSums(torch.autograd.Function):
@@ -34,13 +31,13 @@ class _EmbeddingSums(torch.autograd.Function):
             ctx.save_for_backward(weight.new_empty(0), *(ids.new_empty(0, dtype=torch.long),) * 3)
             return weight.new_zeros(len(ids), weight.shape[1]), weight.new_zeros(len(ids))
         groups = Groups.of(ids, ascending_columns=ascending)
-        sums = F.embedding_bag(ids, weight, mode="sum")
-        vectors = weight.index_select(0, groups.rows)
-        # |v|² is needed of the distinct rows only; through a column as long as the table it is
-        # summed by the same ids, without an index from look-ups to distinct rows.
-        norms = torch.linalg.vector_norm(vectors[:, linear:], dim=1, keepdim=True)
+        sums = F.embedding_bag(ids, weight, mode="sum")  # [B, linear + k]
+        vectors = weight.index_select(0, groups.rows)  # [U, linear + k]
+        # Only the distinct rows need |v|². It is written to a column as long as the table and
+        # summed there by the same ids, without an index from look-ups to distinct rows.
+        norms = torch.linalg.vector_norm(vectors[:, linear:], dim=1, keepdim=True)  # [U, 1]
         scratch.index_copy_(0, groups.rows, norms.square_())
-        squares = F.embedding_bag(ids, scratch, mode="sum").squeeze(1)
+        squares = F.embedding_bag(ids, scratch, mode="sum").squeeze(1)  # [B]
         vectors[:, :linear] = 0
         ctx.save_for_backward(vectors, groups.rows, groups.starts, groups.members)
         return sums, squares
@@ -50,14 +47,15 @@ class _EmbeddingSums(torch.autograd.Function):
     def backward(
         ctx: Any, sums_gradient: Tensor, squares_gradient: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        vectors, rows, starts, members = ctx.saved_tensors
+        # sums_gradient [B, linear + k], squares_gradient [B]
+        vectors, rows, starts, members = ctx.saved_tensors  # [U, linear + k], [U], [U], [B·n]
         if not rows.numel():
             values = sums_gradient.new_empty(0, ctx.shape[1])
             return sparse_gradient(rows, values, ctx.shape), None, None, None, None
         # d/dv_u [Σ_b s_b·gs_b + q_b·gq_b] = Σ gs_b + (Σ 2 gq_b) v_u over the look-ups of u.
-        both = torch.cat([sums_gradient, 2 * squares_gradient.unsqueeze(1)], dim=1)
-        summed = sum_by_row(both, members, starts)
-        values = torch.addcmul(summed[:, :-1], vectors, summed[:, -1:])
+        both = torch.cat([sums_gradient, 2 * squares_gradient.unsqueeze(1)], dim=1)  # [B, d + 1]
+        summed = sum_by_row(both, members, starts)  # [U, d + 1]
+        values = torch.addcmul(summed[:, :-1], vectors, summed[:, -1:])  # [U, d]
         return sparse_gradient(rows, values, ctx.shape), None, None, None, None
 
 
@@ -83,7 +81,7 @@ def embedding_sums(
         Σ_i weight[id_i], [B, linear + k], and Σ_i |v_{id_i}|², [B].
     """
     if is_exporting():
-        looked_up = F.embedding(ids, weight)
+        looked_up = F.embedding(ids, weight)  # [B, n, linear + k]
         return looked_up.sum(1), looked_up[..., linear:].square().sum((1, 2))
     sums, squares = _EmbeddingSums.apply(  # type: ignore[no-untyped-call]
         weight, ids, scratch, linear, ascending_columns
@@ -96,24 +94,27 @@ class _EmbeddingLookup(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, ids: Tensor) -> Tensor:
         ctx.shape = weight.shape
         ctx.save_for_backward(ids)
-        flat = weight.index_select(0, ids.reshape(-1))
-        return flat.view(*ids.shape, weight.shape[1])
+        flat = weight.index_select(0, ids.reshape(-1))  # [B·n, d]
+        return flat.view(*ids.shape, weight.shape[1])  # [B, n, d]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (ids,) = ctx.saved_tensors
-        flat = gradient.reshape(-1, ctx.shape[1])
-        if not ids.numel():
-            return sparse_gradient(ids.reshape(-1), flat, ctx.shape), None
-        # A look-up's gradient lies at its own place: one column of all places groups them so.
-        groups = Groups.of(ids.reshape(-1, 1), ascending_columns=False)
-        values = sum_by_row(flat, groups.members, groups.starts)
-        return sparse_gradient(groups.rows, values, ctx.shape), None
+        (ids,) = ctx.saved_tensors  # [B, n]
+        flat = gradient.reshape(-1, ctx.shape[1])  # [B·n, d]
+        return lookup_gradient(ids.reshape(-1), flat, ctx.shape), None
 
 
 def embedding_lookup(weight: Tensor, ids: Tensor) -> Tensor:
-    """Rows of a table, [B, n, d] of int [B, n]: ``F.embedding`` with a coalesced gradient."""
+    """Rows of a table: ``F.embedding`` with a coalesced gradient.
+
+    Args:
+        weight: [N, d].
+        ids: int32 or int64 [B, n].
+
+    Returns:
+        [B, n, d].
+    """
     if is_exporting():
         return F.embedding(ids, weight)
     rows: Tensor = _EmbeddingLookup.apply(weight, ids)  # type: ignore[no-untyped-call]
@@ -133,17 +134,17 @@ class _FieldEmbeddings(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         batch, columns = ids.shape
         sums = weight.new_empty(batch, linear)
-        embeddings = weight.new_empty(batch, fields, weight.shape[1] - linear)
+        embeddings = weight.new_empty(batch, fields, weight.shape[1] - linear)  # [B, F, k]
         for start in range(0, batch, _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            flat = weight.index_select(0, ids[part].reshape(-1))
-            rows = flat.view(-1, columns, weight.shape[1])
+            part = slice(start, start + _ROWS_AT_ONCE)  # of P batch rows
+            flat = weight.index_select(0, ids[part].reshape(-1))  # [P·n, linear + k]
+            rows = flat.view(-1, columns, weight.shape[1])  # [P, n, linear + k]
             torch.sum(rows[..., :linear], 1, out=sums[part])
             embeddings[part, :columns] = rows[..., linear:]
         embeddings[:, columns:] = 0
         if numeric_weight is not None:
             sums.addmm_(values, numeric_weight[:, :linear])
-            numbers = values.unsqueeze(2) * numeric_weight[:, linear:]
+            numbers = values.unsqueeze(2) * numeric_weight[:, linear:]  # [B, m, k]
             embeddings[:, fields - len(numeric_weight) :] += numbers
         ctx.shape, ctx.has_numbers = weight.shape, numeric_weight is not None
         ctx.save_for_backward(ids, values)
@@ -154,13 +155,14 @@ class _FieldEmbeddings(torch.autograd.Function):
     def backward(
         ctx: Any, sums_gradient: Tensor, embeddings_gradient: Tensor
     ) -> tuple[Tensor, None, None, None, Tensor | None, None]:
-        ids, values = ctx.saved_tensors
+        # sums_gradient [B, linear], embeddings_gradient [B, F, k]
+        ids, values = ctx.saved_tensors  # [B, n], [B, m]
         batch, fields, dim = embeddings_gradient.shape
         numbers = None
         if ctx.has_numbers:
-            tail = embeddings_gradient[:, fields - values.shape[1] :]
-            products = torch.einsum("bn,bnk->nk", values, tail)
-            numbers = torch.cat([values.t() @ sums_gradient, products], dim=1)
+            tail = embeddings_gradient[:, fields - values.shape[1] :]  # [B, m, k]
+            products = torch.einsum("bn,bnk->nk", values, tail)  # [m, k]
+            numbers = torch.cat([values.t() @ sums_gradient, products], dim=1)  # [m, linear + k]
         if not ids.numel():
             empty = sums_gradient.new_empty(0, ctx.shape[1])
             nothing = sparse_gradient(ids.new_empty(0, dtype=torch.long), empty, ctx.shape)
@@ -168,10 +170,12 @@ class _FieldEmbeddings(torch.autograd.Function):
         groups = Groups.of(ids, ascending_columns=True)
         summed = [sum_by_row(sums_gradient.contiguous(), groups.members, groups.starts)]
         if dim:
-            column = torch.arange(ids.shape[1], dtype=ids.dtype, device=ids.device)
+            column = torch.arange(ids.shape[1], dtype=ids.dtype, device=ids.device)  # [n]
+            # [n, B], where each look-up's vector lies among all B·F of the batch
             places = groups.members.view(-1, batch) * fields + column.unsqueeze(1)
-            flat = embeddings_gradient.reshape(-1, dim)
+            flat = embeddings_gradient.reshape(-1, dim)  # [B·F, k]
             summed.append(sum_by_row(flat, places.view(-1), groups.starts))
+        # [U, linear] and [U, k] side by side
         gradient = sparse_gradient(groups.rows, torch.cat(summed, dim=1), ctx.shape)
         return gradient, None, None, None, numbers, None
 
@@ -184,7 +188,7 @@ def field_embeddings(
     numeric_weight: Tensor | None,
     values: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """What the fields of a batch add up to linearly, and their vectors.
+    """The sum of all fields' linear weights, and the fields' vectors.
 
     Args:
         weight: [N, linear + k], rows of linear weights beside a vector.
@@ -192,47 +196,21 @@ def field_embeddings(
             next column. They are the first n fields.
         linear: leading columns of a row that are linear weights.
         fields: number of fields F.
-        numeric_weight: [m, linear + k], rows that the last m fields have ``values`` times, beside
-            that of their ids where they have any.
+        numeric_weight: [m, linear + k], rows that the last m fields have ``values`` times, in
+            addition to those of their ids if they have any.
         values: [B, m], without gradient.
 
     Returns:
         Σ of the linear weights [B, linear], and the vectors [B, F, k].
     """
     if is_exporting():
-        looked_up = F.embedding(ids, weight)
-        padded = F.pad(looked_up, (0, 0, 0, fields - ids.shape[1]))
+        looked_up = F.embedding(ids, weight)  # [B, n, linear + k]
+        padded = F.pad(looked_up, (0, 0, 0, fields - ids.shape[1]))  # [B, F, linear + k]
         if numeric_weight is not None:
-            numbers = values.unsqueeze(2) * numeric_weight
+            numbers = values.unsqueeze(2) * numeric_weight  # [B, m, linear + k]
             padded = padded + F.pad(numbers, (0, 0, fields - values.shape[1], 0))
         return padded[..., :linear].sum(1), padded[..., linear:]
     sums, embeddings = _FieldEmbeddings.apply(  # type: ignore[no-untyped-call]
         weight, ids, linear, fields, numeric_weight, values
     )
     return sums, embeddings
-
-
-class _PairSums(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
-        sums = embeddings.sum(1)
-        ctx.save_for_backward(embeddings, sums)
-        return (sums.square() - embeddings.square().sum(1)) / 2
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        embeddings, sums = ctx.saved_tensors
-        others = (sums * gradient).unsqueeze(1)
-        return torch.addcmul(others, embeddings, gradient.unsqueeze(1), value=-1)
-
-
-def pair_sums(embeddings: Tensor) -> Tensor:
-    """Σ_{i<j} e_i ∘ e_j in O(nk): `FMLayer` unreduced, its gradient in one pass.
-
-    [B, n, k] → [B, k].
-    """
-    if is_exporting():
-        return (embeddings.sum(1).square() - embeddings.square().sum(1)) / 2
-    sums: Tensor = _PairSums.apply(embeddings)  # type: ignore[no-untyped-call]
-    return sums

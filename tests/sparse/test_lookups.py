@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.sparse.interaction import embedding_lookup, embedding_sums
-from criteo_stream.sparse.table import coalesced, keep_coalesced, table_zeros
+from criteo_stream.sparse.gradients import coalesced, keep_coalesced
+from criteo_stream.sparse.lookups import embedding_lookup, embedding_sums
+from criteo_stream.sparse.table import table_zeros
 
 shapes = st.tuples(
     st.integers(0, 9),  # rows of the batch
