@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"base", "data"},
     "runs": {"base", "data", "metrics"},
     "prepare": {"base", "data"},
-    "synthetic": {"base"},
+    "synthetic": {"base", "metrics"},
     "sparse": set(),
     "models": {"base", "data", "runs", "sparse"},
     "predict": {"base", "data", "metrics", "models", "prepare", "runs"},

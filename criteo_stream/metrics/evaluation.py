@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from criteo_stream.metrics.intervals import Interval
+from criteo_stream.metrics.scores import CalibrationPart
 
 FIGURES: Final = {
     "auc": "AUC",
@@ -51,8 +52,8 @@ class DetailedEvaluation(Evaluation):
     """95 %, by DeLong et al. 1988."""
     log_loss_interval: Interval | None
     """95 %."""
-    reliability: list[dict[str, Any]]
-    """Clicks predicted and clicks that came, of `ScoreCounts.reliability`."""
+    calibration_curve: list[CalibrationPart]
+    """Clicks predicted and clicks that came, by ascending score."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The rows of a split by their score, as pictures: reliability and ROC curve."""
+"""The rows of a split by their score, as pictures: calibration curve and ROC curve."""
 
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
-    """Draw ``reliability-SPLIT.png`` and ``roc-SPLIT.png`` into a folder."""
+    """Draw ``calibration-SPLIT.png`` and ``roc-SPLIT.png`` into a folder."""
     pictures = []
-    for what, draw in (("reliability", draw_reliability), ("roc", draw_roc)):
+    for what, draw in (("calibration", draw_calibration_curve), ("roc", draw_roc)):
         figure, axes = empty_figure(5, 5)
         draw(axes, scores)
         axes.set_title(split)
@@ -24,16 +24,16 @@ def plot_scores(scores: ScoreCounts, split: str, folder: Path) -> list[Path]:
     return pictures
 
 
-def draw_reliability(axes: "Axes", scores: ScoreCounts, **style: Any) -> None:
+def draw_calibration_curve(axes: "Axes", scores: ScoreCounts, **style: Any) -> None:
     """Click rate over predicted probability in parts of equal size, with 95 % intervals."""
-    table = scores.reliability()
-    rates = [part["click_rate"] for part in table]
-    ends = [part["click_rate_interval"] for part in table]
+    table = scores.calibration_curve()
+    rates = [part.click_rate for part in table]
+    ends = [part.click_rate_interval or (part.click_rate,) * 2 for part in table]
     below_and_above = [
         [rate - low for rate, (low, _) in zip(rates, ends, strict=True)],
         [high - rate for rate, (_, high) in zip(rates, ends, strict=True)],
     ]
-    predicted = [part["predicted"] for part in table]
+    predicted = [part.predicted for part in table]
     axes.axline((0, 0), slope=1, color="gray", linestyle="--", linewidth=1)
     axes.errorbar(predicted, rates, below_and_above, marker="o", markersize=3, **style)
     axes.set_xlim(left=0)

@@ -1,15 +1,27 @@
-"""The rows of a split by their score: reliability, ROC curve and histogram from counts."""
+"""The rows of a split by their score: calibration curve, ROC curve and histogram from counts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from criteo_stream.metrics.intervals import share_interval
+from criteo_stream.metrics.intervals import Interval, share_interval
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPart:
+    """Rows of like scores: what was predicted for them, and what came."""
+
+    rows: int
+    positives: int
+    predicted: float
+    """Mean probability."""
+    click_rate: float
+    click_rate_interval: Interval | None
+    """95 % (Wilson 1927)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,13 +42,11 @@ class ScoreCounts:
         """[n] of the middle of each bin."""
         return np.exp(-np.logaddexp(0, -self.logits))
 
-    def reliability(self, parts: int = 20) -> list[dict[str, Any]]:
+    def calibration_curve(self, parts: int = 20) -> list[CalibrationPart]:
         """Clicks predicted and clicks that came, in parts of about as many rows each.
 
         Returns:
-            For each part, by ascending score: ``rows``, ``positives``, ``predicted`` (the mean
-            probability), ``click_rate`` and its 95 % interval ``click_rate_interval`` (Wilson).
-            Equal scores stay together, so there may be fewer parts.
+            The parts by ascending score; equal scores stay together, so there may be fewer.
         """
         rows = self.negatives + self.positives
         middle = np.cumsum(rows) - rows / 2
@@ -47,13 +57,13 @@ class ScoreCounts:
             inside = part == number
             n, hits = int(rows[inside].sum()), int(self.positives[inside].sum())
             table.append(
-                {
-                    "rows": n,
-                    "positives": hits,
-                    "predicted": float(expected[number]) / n,
-                    "click_rate": hits / n,
-                    "click_rate_interval": share_interval(hits, n),
-                }
+                CalibrationPart(
+                    rows=n,
+                    positives=hits,
+                    predicted=float(expected[number]) / n,
+                    click_rate=hits / n,
+                    click_rate_interval=share_interval(hits, n),
+                )
             )
         return table
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from torchmetrics import Metric
 
 from criteo_stream.base.errors import RunError
+from criteo_stream.metrics import auc
 from criteo_stream.metrics.evaluation import DetailedEvaluation, Evaluation
-from criteo_stream.metrics.intervals import Interval, auc_interval, mean_interval
+from criteo_stream.metrics.intervals import Interval, mean_interval
 from criteo_stream.metrics.scores import ScoreCounts
 
 AUC_BINS: Final = 1 << 20
@@ -138,12 +139,10 @@ class StreamingAUC(SumMetric):
 
     def area(self) -> Tensor:
         """The area, float64; NaN where all labels are equal."""
-        # Float64 holds each count and each cumulated count exactly, up to 2^53 rows.
-        negatives, positives = self.counts.view(2, AUC_BINS).double()
-        below = negatives.cumsum(0) - negatives
-        pairs = negatives.sum() * positives.sum()
-        ranked = (positives * (below + negatives / 2)).sum()
-        return torch.where(pairs > 0, ranked / pairs, math.nan)
+        negatives, positives = self.counts.view(2, AUC_BINS).cpu().numpy()
+        found = auc.area(negatives, positives)
+        value = math.nan if found is None else found
+        return torch.tensor(value, dtype=torch.float64, device=self.counts.device)
 
     def compute(self) -> Tensor:
         """The area, float64."""
@@ -241,7 +240,7 @@ class BinaryMetrics(nn.Module):
         """
         return DetailedEvaluation(
             **asdict(self.compute()),
-            auc_interval=auc_interval(scores.negatives, scores.positives),
+            auc_interval=auc.area_interval(scores.negatives, scores.positives),
             log_loss_interval=self.log_loss_interval(),
-            reliability=scores.reliability(),
+            calibration_curve=scores.calibration_curve(),
         )

@@ -75,7 +75,7 @@ def evaluate_run(
         split: train, valid or test.
         data: a data set with the same fit; default the one that the run was trained on.
         workers: loader threads a rank.
-        plots: draw reliability and ROC curve into ``RUN/plots``.
+        plots: draw calibration and ROC curve into ``RUN/plots``.
         quiet: show no progress.
 
     Returns:

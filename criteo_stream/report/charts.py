@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
-from criteo_stream.metrics.plots import draw_reliability, draw_roc, empty_figure
+from criteo_stream.metrics.plots import draw_calibration_curve, draw_roc, empty_figure
 from criteo_stream.report.columns import IntegerFacts
 from criteo_stream.report.facts import RunFacts
 from criteo_stream.report.svg import page_style, page_svg, series_color
@@ -57,11 +57,11 @@ def resource_charts(runs: Sequence[RunFacts]) -> list[Chart]:
 
 
 def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
-    """Reliability and ROC of all runs, then a histogram of each."""
+    """Calibration curve and ROC of all runs, then a histogram of each."""
 
-    def reliability(axes: "Axes") -> None:
+    def calibration(axes: "Axes") -> None:
         for number, run in enumerate(runs):
-            draw_reliability(axes, run.scores, color=series_color(number), linewidth=1.2)
+            draw_calibration_curve(axes, run.scores, color=series_color(number), linewidth=1.2)
 
     def roc(axes: "Axes") -> None:
         for number, run in enumerate(runs):
@@ -69,8 +69,9 @@ def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
 
     legend = _legend(runs)
     return [
-        _chart("Reliability", f"Clicks that came over clicks predicted in 20 parts of the {split} "
-               "split with as many rows each; bars are 95 % intervals.", reliability, legend),
+        _chart("Calibration curve", "Clicks that came over clicks predicted in 20 parts of the "
+               f"{split} split with as many rows each; bars are 95 % intervals.",
+               calibration, legend),
         _chart("ROC curve", f"{split.capitalize()} split.", roc, legend),
         *(_histogram(run, number, split, several=len(runs) > 1)
           for number, run in enumerate(runs)),

@@ -1,8 +1,8 @@
 """How well the best possible predictor does on synthetic rows: the teacher, on its own labels."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from criteo_stream.metrics import auc
 from criteo_stream.synthetic.rows import Chunk, teacher
 from criteo_stream.synthetic.teacher import LOGIT_CELLS
 
@@ -39,18 +39,11 @@ class TruthSums:
             "rows": rows,
             "positives": clicks,
             "click_rate": _ratio(clicks, rows),
-            "auc": _auc(positives, negatives),
+            "auc": auc.area(negatives, positives),
             "log_loss": _ratio(float(log_loss), rows),
             "expected_click_rate": _ratio(float(counts @ p), rows),
             "expected_log_loss": _ratio(float(entropy), rows),
         }
-
-
-def _auc(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float | None:
-    """Area under the ROC curve from counts per score, in ascending order of the scores."""
-    negatives_below = np.cumsum(negatives) - negatives
-    pairs_in_order = float(positives.astype(np.float64) @ (negatives_below + negatives / 2))
-    return _ratio(pairs_in_order, float(positives.sum()) * float(negatives.sum()))
 
 
 def _ratio(part: float, whole: float) -> float | None:

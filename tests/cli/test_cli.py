@@ -167,7 +167,7 @@ def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path
     figures = {"auc", "log_loss", "ne", "calibration"}
     assert again["best"].keys() == {"epoch", "step"} | figures
     evaluated = last_json(run("evaluate", trained, "--split", "valid", "--json"))
-    figures |= {"rows", "positives", "auc_interval", "log_loss_interval", "reliability"}
+    figures |= {"rows", "positives", "auc_interval", "log_loss_interval", "calibration_curve"}
     assert evaluated.keys() == figures
     assert evaluated["auc"] == again["best"]["auc"]
     out = tmp_path / "p.parquet"
@@ -201,8 +201,8 @@ def test_evaluate_tells_how_far_to_trust_it(data: Path, trained: Path, tmp_path:
         assert f"{alone[figure]:.6f} (95 %: {low:.6f} to {high:.6f})" in told.stdout
         low, high = difference[f"{figure}_interval"]
         assert f"{difference[figure]:+.6f} (95 %: {low:+.6f} to {high:+.6f})" in told.stdout
-    assert sum(part["rows"] for part in alone["reliability"]) == alone["rows"]
-    for name in ("reliability-test.png", "roc-test.png"):
+    assert sum(part["rows"] for part in alone["calibration_curve"]) == alone["rows"]
+    for name in ("calibration-test.png", "roc-test.png"):
         assert (trained / "plots" / name).exists()
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from criteo_stream.metrics.intervals import Interval, auc_interval, mean_interval, share_interval
+from criteo_stream.metrics.auc import area_interval
+from criteo_stream.metrics.intervals import Interval, mean_interval, share_interval
 from criteo_stream.metrics.paired import PairedDifference
 from criteo_stream.metrics.streaming import BinaryMetrics
 
@@ -38,7 +39,7 @@ def measured(logits: Floats, labels: NDArray) -> BinaryMetrics:
 
 def delong_interval(logits: Floats, labels: NDArray) -> Interval | None:
     scores = measured(logits, labels).scores()
-    return auc_interval(scores.negatives, scores.positives)
+    return area_interval(scores.negatives, scores.positives)
 
 
 def paired(logits: list[Floats], labels: NDArray) -> PairedDifference:

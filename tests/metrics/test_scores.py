@@ -1,4 +1,4 @@
-"""Reliability, ROC and histogram from counts, against the rows themselves."""
+"""Calibration, ROC and histogram from counts, against the rows themselves."""
 
 import math
 from pathlib import Path
@@ -30,30 +30,32 @@ def test_the_middle_of_a_bin_is_in_it_and_near_its_logits() -> None:
     assert ((middle - x).abs() <= x.abs() * 2**-12)[:-1].all()
 
 
-def test_reliability_says_what_the_rows_say() -> None:
+def test_the_calibration_curve_says_what_the_rows_say() -> None:
     logits, labels = clicks(50_000)
-    table = counted(logits, labels).reliability()
+    table = counted(logits, labels).calibration_curve()
     assert len(table) == 20
-    assert sum(part["rows"] for part in table) == 50_000
-    assert sum(part["positives"] for part in table) == labels.sum()
+    assert sum(part.rows for part in table) == 50_000
+    assert sum(part.positives for part in table) == labels.sum()
     order, begin = torch.argsort(logits), 0
     for part in table:
         # Parts are of like size, but for equal scores, which stay together.
-        assert part["rows"] == pytest.approx(2500, abs=1400)
-        rows = order[begin : begin + part["rows"]]
-        begin += part["rows"]
+        assert part.rows == pytest.approx(2500, abs=1400)
+        rows = order[begin : begin + part.rows]
+        begin += part.rows
         predicted = logits[rows].double().sigmoid().mean()
-        assert part["predicted"] == pytest.approx(float(predicted), rel=2e-4)
-        assert part["click_rate"] == part["positives"] / part["rows"]
-        assert part["click_rate_interval"] == share_interval(part["positives"], part["rows"])
-    assert table == sorted(table, key=lambda part: part["predicted"])
+        assert part.predicted == pytest.approx(float(predicted), rel=2e-4)
+        assert part.click_rate == part.positives / part.rows
+        assert part.click_rate_interval == share_interval(part.positives, part.rows)
+    assert table == sorted(table, key=lambda part: part.predicted)
 
 
-def test_reliability_of_few_scores() -> None:
-    table = counted(torch.tensor([0.0] * 9 + [2.0]), torch.tensor([1.0, 0.0] * 5)).reliability()
-    assert [(part["rows"], part["positives"]) for part in table] == [(9, 5), (1, 0)]
-    assert [part["predicted"] for part in table] == pytest.approx([0.5, 0.8808], abs=1e-4)
-    assert counted(torch.empty(0), torch.empty(0)).reliability() == []
+def test_the_calibration_curve_of_few_scores() -> None:
+    table = counted(
+        torch.tensor([0.0] * 9 + [2.0]), torch.tensor([1.0, 0.0] * 5)
+    ).calibration_curve()
+    assert [(part.rows, part.positives) for part in table] == [(9, 5), (1, 0)]
+    assert [part.predicted for part in table] == pytest.approx([0.5, 0.8808], abs=1e-4)
+    assert counted(torch.empty(0), torch.empty(0)).calibration_curve() == []
 
 
 def test_points_of_the_roc_curve_are_on_it() -> None:
@@ -84,5 +86,5 @@ def test_the_histogram_counts_every_row() -> None:
 
 def test_pictures_of_the_scores(tmp_path: Path) -> None:
     paths = plot_scores(counted(*clicks(5000)), "valid", tmp_path / "plots")
-    assert [path.name for path in paths] == ["reliability-valid.png", "roc-valid.png"]
+    assert [path.name for path in paths] == ["calibration-valid.png", "roc-valid.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)

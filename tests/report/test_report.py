@@ -109,7 +109,7 @@ def test_every_section_is_there(
     sections = {"runs", "training", "scores", "columns", "profile", "resources"}
     sections |= {"comparison"} if number == 2 else set()
     assert {attrs.get("id") for tag, attrs in page.tags if tag == "section"} == sections
-    titles = ["Log loss", "AUC", "Reliability", "ROC curve", "Rows per second", "Peak memory"]
+    titles = ["Log loss", "AUC", "Calibration curve", "ROC curve", "Rows per second", "Peak memory"]
     titles += ["Scores"] if number == 1 else [f"Scores: {name}" for name in (NASTY, "plain")]
     titles += [f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)]
     assert not set(titles) - set(page.words)
