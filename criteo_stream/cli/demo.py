@@ -73,9 +73,9 @@ def run_demo(
     predicted = trainer.predict(raw, out / "predictions.parquet")
     rates["predict"] = predicted.rows_per_second
 
-    best_auc = truth["auc"]
+    best_auc, best_loss = (float(str(truth[name])) for name in ("auc", "log_loss"))
     picture = out / "auc.png"
-    plot(trained.history, "auc", picture, lines={"best possible": float(best_auc)})
+    plot(trained.history, "auc", picture, lines={"best possible": best_auc})
     result = {
         "rows": rows,
         "test": found.to_dict(),
@@ -89,7 +89,7 @@ def run_demo(
     }
     text = [
         f"test AUC {found.auc:.4f} (best possible {best_auc:.4f}), log loss "
-        f"{found.log_loss:.4f} (best possible {truth['log_loss']:.4f}), "
+        f"{found.log_loss:.4f} (best possible {best_loss:.4f}), "
         f"calibration {found.calibration:.3f}",
         "rows/s: " + ", ".join(f"{stage} {rate:,.0f}" for stage, rate in rates.items()),
         f"peak memory: preprocess {format_size(prepared.peak_memory_bytes)}, "

@@ -23,7 +23,7 @@ def export(
     """Write a run's best weights for other programs, with vocabularies and quantiles."""
     from criteo_stream.predict.export import export_run
 
-    figures = export_run(run, form, out, data=data)
-    compared = ", compared with the model" if figures["checked"] else ""
-    text = f"{out}: {form}, {format_size(figures['bytes'])}{compared}"
-    show(figures, text, as_json=as_json)
+    made = export_run(run, form, out, data=data)
+    compared = ", compared with the model" if made.checked else ""
+    text = f"{out}: {form}, {format_size(made.bytes)}{compared}"
+    show(made.to_dict(), text, as_json=as_json)

@@ -147,7 +147,7 @@ class CriteoDataset(IterableDataset[Batch]):
         )
         return LaneReader(reader, self.order, self.epoch, lanes, first)
 
-    def state_dict(self, batches_consumed: int | None = None) -> dict[str, Any]:
+    def state_dict(self, batches_consumed: int | None = None) -> dict[str, object]:
         """The position in the epoch, and what it is a position in; plain JSON values.
 
         Args:
@@ -178,7 +178,7 @@ class CriteoDataset(IterableDataset[Batch]):
         self.batches_consumed = self._first_batch = batch
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What a position is a position in; plain JSON values."""
         return {
             "format": STATE_FORMAT,

@@ -69,7 +69,7 @@ class CriteoLoader:
         """See ``CriteoDataset.set_epoch``."""
         self.dataset.set_epoch(epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """The position behind the last batch handed out; see ``CriteoDataset.state_dict``."""
         return self.dataset.state_dict()
 

@@ -6,6 +6,7 @@ Training learns everything it needs (shards, table sizes, means) from here.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,7 +87,7 @@ class Manifest:
 
     package_version: str
     layout: str
-    options: dict[str, Any]
+    options: dict[str, object]
     """The options that decide the output, as given to the fit and the encoding."""
     inputs: list[InputEntry]
     rows: dict[str, int]
@@ -103,7 +104,7 @@ class Manifest:
     """Equal for two sets whose ids and quantiles mean the same."""
     shards: dict[str, list[ShardEntry]]
     """Per split, in order."""
-    times: dict[str, Any] = field(default_factory=dict)
+    times: dict[str, object] = field(default_factory=dict)
     """When and how fast it was made: the only part that differs between equal runs."""
     format: int = FORMAT_VERSION
 
@@ -166,10 +167,10 @@ class Manifest:
         return manifest
 
     @classmethod
-    def _from_dict(cls, raw: dict[str, Any]) -> "Manifest":
+    def _from_dict(cls, raw: Mapping[str, Any]) -> "Manifest":
         return cls(
-            **raw
-            | {
+            **{
+                **raw,
                 "inputs": [InputEntry(**e) for e in raw["inputs"]],
                 "numeric": [NumericColumn(**e) for e in raw["numeric"]],
                 "categorical": [CategoricalColumn(**e) for e in raw["categorical"]],
@@ -193,7 +194,7 @@ class Manifest:
                 )
 
 
-def _checksum(content: dict[str, Any]) -> str:
+def _checksum(content: dict[str, object]) -> str:
     """Of all that decides what the set means: sizes of tables, means, shards, but no times."""
     decisive = {name: value for name, value in content.items() if name != "times"}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -56,8 +56,8 @@ class FiBiNET(nn.Module):
         self.senet = SENet(fields)
         self.plain = BilinearMatrices(fields, embedding_dim, bilinear)
         self.weighted = BilinearMatrices(fields, embedding_dim, bilinear)
-        self._hadamard = pairs == "hadamard"
-        width = fields * (fields - 1) * (embedding_dim if self._hadamard else 1)
+        self.hadamard = pairs == "hadamard"
+        width = fields * (fields - 1) * (embedding_dim if self.hadamard else 1)
         self.mlp = MLP(width, hidden, n_classes)
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class FiBiNET(nn.Module):
         both = (self.plain, embeddings), (self.weighted, self.senet(embeddings))
         pairs = [
             matrices.products(vectors).flatten(1)
-            if self._hadamard
+            if self.hadamard
             else matrices.inner_products(vectors)
             for matrices, vectors in both
         ]

@@ -12,7 +12,7 @@ from criteo_stream.sparse.exporting import is_exporting
 from criteo_stream.sparse.lookups import field_embeddings
 from criteo_stream.sparse.projection import field_sums
 
-_INFERENCE_ROWS: Final = 8192
+INFERENCE_ROWS: Final = 8192
 """Rows at once without gradient: an evaluation batch has more, and pairs of fields take memory."""
 
 
@@ -58,9 +58,9 @@ class FieldModel(FieldInputs):
             [B], or [B, n_classes] from 2 classes on.
         """
         in_parts = not (torch.is_grad_enabled() or is_exporting())
-        if in_parts and len(x_num) > _INFERENCE_ROWS:
-            starts = range(0, len(x_num), _INFERENCE_ROWS)
-            parts = [slice(start, start + _INFERENCE_ROWS) for start in starts]
+        if in_parts and len(x_num) > INFERENCE_ROWS:
+            starts = range(0, len(x_num), INFERENCE_ROWS)
+            parts = [slice(start, start + INFERENCE_ROWS) for start in starts]
             return torch.cat([self(x_num[part], x_cat[part]) for part in parts])
         values, missing, rows = self.read(x_num, x_cat)
         linear, interaction = self._terms(values, rows)
@@ -74,7 +74,7 @@ class FieldModel(FieldInputs):
     def _terms(self, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Σ of the linear weights [B, n_classes], and the interaction's logits."""
         inner = self.interaction
-        if isinstance(inner, ProjectedInteraction) and _is_summed(rows):
+        if isinstance(inner, ProjectedInteraction) and is_summed(rows):
             sums = field_sums(
                 self.table.weight,
                 rows,
@@ -91,6 +91,6 @@ class FieldModel(FieldInputs):
         return linear, inner(embeddings)
 
 
-def _is_summed(rows: Tensor) -> bool:
+def is_summed(rows: Tensor) -> bool:
     """Whether sums over distinct rows can be had, and are faster than all vectors."""
     return not is_exporting() and rows.device.type == "cpu" and len(rows) > 0

@@ -1,9 +1,9 @@
 """A folder with a model and everything that its inputs are made with; ``model.json`` last."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor
 
@@ -23,9 +23,25 @@ _FILES: Final = {"onnx": "model.onnx", "safetensors": "model.safetensors", "torc
 _SAMPLE_ROWS: Final = 256
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A model that was written for other programs."""
+
+    out: Path
+    format: str
+    bytes: int
+    """Of the whole folder."""
+    checked: bool
+    """Whether the graph was compared with the model."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values by name, as ``--json`` prints them."""
+        return asdict(self) | {"out": str(self.out)}
+
+
 def export_run(
     run: Path | str, form: str, out: Path | str, *, data: Path | str | None = None
-) -> dict[str, Any]:
+) -> Exported:
     """Write a run's best weights, and the vocabularies and quantiles that they belong to.
 
     Args:
@@ -33,9 +49,6 @@ def export_run(
         form: ``onnx``, ``safetensors`` or ``torch`` (a `torch.export` program).
         out: a new folder, or one that an earlier export made.
         data: a data set with the run's fit; default the one it was trained on.
-
-    Returns:
-        out, format, bytes, and whether the graph was compared with the model (``checked``).
 
     Raises:
         UsageError: an unknown format, or one whose packages are not installed.
@@ -53,7 +66,7 @@ def export_run(
         checked = _write_model(loaded, form, folder / _FILES[form])
         write_json(folder / INDEX, _index(loaded, form))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"out": str(folder), "format": form, "bytes": size, "checked": checked}
+    return Exported(out=folder, format=form, bytes=size, checked=checked)
 
 
 def _claim(folder: Path, loaded: LoadedRun) -> None:
@@ -99,7 +112,7 @@ def _sample(loaded: LoadedRun) -> tuple[Tensor, Tensor]:
     return inputs
 
 
-def _index(loaded: LoadedRun, form: str) -> dict[str, Any]:
+def _index(loaded: LoadedRun, form: str) -> dict[str, object]:
     """What a program needs to know beside the files."""
     manifest = loaded.manifest
     assert isinstance(loaded.model, FieldInputs)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
 from criteo_stream.data.manifest import InputEntry, Manifest, ShardEntry
@@ -14,12 +13,12 @@ from criteo_stream.prepare.workspace import BlockRecord
 
 def build_manifest(
     *,
-    task: dict[str, Any],
+    task: dict[str, object],
     inputs: Sequence[RawInput],
     records: Sequence[BlockRecord],
     fit: Fit,
     shards: dict[str, list[ShardEntry]],
-    times: dict[str, Any],
+    times: dict[str, object],
 ) -> Manifest:
     """Put together what is known of a set whose files are all written.
 
@@ -37,8 +36,8 @@ def build_manifest(
     accounted = sum(rows[key] for key in (*SPLITS, "rejected"))
     assert accounted == rows["read"], f"{rows['read']} lines read, {accounted} accounted for"
     return Manifest(
-        package_version=task["package_version"],
-        layout=task["layout"],
+        package_version=str(task["package_version"]),
+        layout=str(task["layout"]),
         options=task,
         inputs=[_input_entry(source, i, records) for i, source in enumerate(inputs)],
         rows=rows,

@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
@@ -111,8 +111,10 @@ def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
     )
 
 
-def write_rejects(path: Path, rejects: Iterable[dict[str, Any]]) -> None:
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none."""
-    lines = [json.dumps(found, ensure_ascii=False) for found in islice(rejects, KEPT_OF_SET)]
+    lines = [
+        json.dumps(asdict(found), ensure_ascii=False) for found in islice(rejects, KEPT_OF_SET)
+    ]
     if lines:
         write_bytes(path, "".join(f"{line}\n" for line in lines).encode())

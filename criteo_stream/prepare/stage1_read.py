@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +81,7 @@ class Reader:
                 finished = done[number]
                 records += finished
                 for record in finished:
-                    self._count_rejects(record.rejected, [Reject(**r) for r in record.rejects])
+                    self._count_rejects(record.rejected, record.rejects)
                 if finished and finished[-1].last:
                     continue
                 for block in self._read_input(number, beginning, finished):
@@ -141,7 +140,7 @@ class Reader:
         )
         rows = np.bincount(split_codes, minlength=len(SPLITS)).tolist()
         rejected = sum(c.rejected for c in chunks)
-        rejects = [asdict(reject) for c in chunks for reject in c.rejects][:KEPT_OF_BLOCK]
+        rejects = [reject for c in chunks for reject in c.rejects][:KEPT_OF_BLOCK]
         frames = [c.frame for c in chunks]
         chunks.clear()
         label = pl.concat([frame[LABEL] for frame in frames]).to_numpy().take(order)
@@ -161,7 +160,7 @@ class Reader:
         *,
         rows: list[int],
         rejected: int,
-        rejects: list[dict[str, Any]],
+        rejects: list[Reject],
     ) -> BlockRecord:
         """Write a block's scratch, then its record."""
         columns = {c: f.result() for c, f in zip(FEATURE_COLUMNS, futures, strict=True)}

@@ -15,7 +15,9 @@ from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.options import PrepareOptions
 
 
-def task_of(options: PrepareOptions, inputs: Sequence[RawInput], layout: Layout) -> dict[str, Any]:
+def task_of(
+    options: PrepareOptions, inputs: Sequence[RawInput], layout: Layout
+) -> dict[str, object]:
     """What must be the same for work to be reused: all that decides the output.
 
     The manifest records it as ``options``.
@@ -35,7 +37,7 @@ def task_of(options: PrepareOptions, inputs: Sequence[RawInput], layout: Layout)
     return task
 
 
-def refuse_other_task(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:
     """Compare what a folder was made with to what is asked for.
 
     Raises:

@@ -22,7 +22,7 @@ from criteo_stream.base.storage import atomic_path, full_disk_explained
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.lookup import Int32Array, LookupFile
 
-_SLICE: Final = 1 << 20
+SLICE_ENTRIES: Final = 1 << 20
 _SCHEMA: Final = pa.schema(
     [
         pa.field("value", pa.uint32(), nullable=False),
@@ -109,7 +109,7 @@ def _keep_frequent(
 
 def _read_frequent(path: Path) -> Iterable[tuple[UInt32Array, Int64Array]]:
     with path.open("rb") as file:
-        while len(entries := np.fromfile(file, _ENTRY, _SLICE)):
+        while len(entries := np.fromfile(file, _ENTRY, SLICE_ENTRIES)):
             yield entries["value"].copy(), entries["count"].copy()
 
 
@@ -151,8 +151,8 @@ class _ById:
                 partial, _SCHEMA, use_dictionary=False, column_encoding=encodings
             ) as writer,
         ):
-            for start in range(0, self._known, _SLICE):
-                entries = self._entries[start : start + _SLICE]
+            for start in range(0, self._known, SLICE_ENTRIES):
+                entries = self._entries[start : start + SLICE_ENTRIES]
                 ids = np.arange(start, start + len(entries), dtype=np.int32) + FIRST_KNOWN_ID
                 columns = [entries["value"].copy(), ids, entries["count"].copy()]
                 writer.write_table(pa.table(columns, schema=_SCHEMA))
@@ -170,13 +170,13 @@ def write_lookup(vocabulary: Path, lookup_path: Path) -> None:
     with pq.ParquetFile(vocabulary) as file:
         known = file.metadata.num_rows
         # Hash values spread evenly, so even ranges hold about equally many.
-        bounds = np.linspace(0, 2**32, known // _SLICE + 2, dtype=np.int64)
+        bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)
         with atomic_path(lookup_path) as partial, partial.open("wb") as out:
             lookup = LookupFile(out, known)
             for low, high in pairwise(bounds.tolist()):
                 parts = [
                     batch.filter((pc.field("value") >= low) & (pc.field("value") < high))
-                    for batch in file.iter_batches(_SLICE, columns=["value", "id"])
+                    for batch in file.iter_batches(SLICE_ENTRIES, columns=["value", "id"])
                 ]
                 table = pa.Table.from_batches(parts, _LOOKUP_SCHEMA).sort_by("value")
                 lookup.add(table["value"].to_numpy(), table["id"].to_numpy())

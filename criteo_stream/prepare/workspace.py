@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.schema import SPLITS
@@ -18,6 +18,7 @@ from criteo_stream.base.storage import full_disk_explained, locked_folder, write
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.chunks import Position
 from criteo_stream.prepare.inputs import InputState
+from criteo_stream.prepare.malformed import Reject
 from criteo_stream.prepare.task import refuse_other_task
 
 _FORMAT: Final = 2
@@ -48,7 +49,7 @@ class BlockRecord:
     runs: dict[str, int]
     """Per column: distinct values of all rows."""
     rejected: int
-    rejects: list[dict[str, Any]]
+    rejects: list[Reject]
     """The first of the malformed lines."""
     files: dict[str, str]
     """CRC-32 of the block's scratch files."""
@@ -138,7 +139,7 @@ class Workspace:
         for folder in (data.vocabularies, *map(data.split, SPLITS), data.work):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def begin(self, task: dict[str, Any]) -> None:
+    def begin(self, task: dict[str, object]) -> None:
         """Start the work, or continue the same work.
 
         Raises:
@@ -164,9 +165,9 @@ class Workspace:
         done: list[list[BlockRecord]] = [[] for _ in range(inputs)]
         for path in sorted(self.blocks.glob("*.json")):
             raw = json.loads(path.read_text())
-            record = BlockRecord(
-                **raw | {"state": InputState(**raw["state"]), "end": Position(**raw["end"])}
-            )
+            rejects = [Reject(**reject) for reject in raw["rejects"]]
+            state, end = InputState(**raw["state"]), Position(**raw["end"])
+            record = BlockRecord(**raw | {"state": state, "end": end, "rejects": rejects})
             if record.block == len(done[record.source]):
                 done[record.source].append(record)
         return done

@@ -84,7 +84,7 @@ def column_facts(
             mean=c.mean,
             maximum=c.maximum,
             **_shares_of_top(np.sort(_value_counts(tables[c.column].table))[::-1], rows),
-            curve=_curve(tables[c.column].table),
+            curve=quantile_curve(tables[c.column].table),
         )
         for i, c in enumerate(manifest.numeric)
     ]
@@ -131,7 +131,7 @@ def _shares_of_top(counts: np.ndarray, rows: int) -> dict[str, float]:
     return {"top": float(counts[:1].sum()) / rows, "top_five": float(counts[:_TOP].sum()) / rows}
 
 
-def _curve(table: QuantileTable) -> list[tuple[float, int]]:
+def quantile_curve(table: QuantileTable) -> list[tuple[float, int]]:
     if not table.rows:
         return []
     quantiles = np.linspace(0, 1, _CURVE_POINTS)

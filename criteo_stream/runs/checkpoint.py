@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,7 @@ class Checkpoint:
     """What a checkpoint holds."""
 
     tensors: dict[str, Tensor]
-    state: dict[str, Any]
+    state: Mapping[str, Any]
     """Plain values, as JSON holds them."""
 
 
@@ -75,7 +75,7 @@ class CheckpointFolder:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             try:
-                _write(partial, checkpoint)
+                write_checkpoint(partial, checkpoint)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
@@ -85,7 +85,7 @@ class CheckpointFolder:
             point_link(self.folder, "last", final)
             if best:
                 point_link(self.folder, "best", final)
-        self._drop_old()
+        self.drop_old()
         return final
 
     def rewind(self, step: int, best_step: int | None) -> None:
@@ -106,9 +106,10 @@ class CheckpointFolder:
             (self.folder / "best").unlink(missing_ok=True)
         else:
             point_link(self.folder, "best", self.path(best_step))
-        self._drop_old()
+        self.drop_old()
 
-    def _drop_old(self) -> None:
+    def drop_old(self) -> None:
+        """Remove checkpoints that are neither the latest ones nor the best."""
         kept = {path.name for path in self.steps()[-self._keep :]}
         links = (self.folder / name for name in ("best", "last"))
         kept |= {link.readlink().name for link in links if link.is_symlink()}
@@ -178,7 +179,8 @@ def point_link(folder: Path, name: str, target: Path) -> None:
     sync_folder(folder)
 
 
-def _write(folder: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint's files into an empty folder, synced."""
     state = {
         "version": CHECKPOINT_VERSION,
         "tensors_crc32": write_tensors(folder / _TENSORS, checkpoint.tensors),
@@ -205,7 +207,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
 
 
-def describe_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Described]]:
+def describe_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Described]]:
     """The state, and what the tensors are, without reading them.
 
     Raises:
@@ -220,7 +222,7 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Described
         raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> Mapping[str, Any]:
     file = path / _STATE
     try:
         raw: dict[str, Any] = json.loads(file.read_bytes())
@@ -239,6 +241,6 @@ def _read_state(path: Path) -> dict[str, Any]:
     return raw
 
 
-def state_crc32(state: dict[str, Any]) -> str:
+def state_crc32(state: Mapping[str, object]) -> str:
     """Checksum of what ``state.json`` says beside it."""
     return f"{zlib.crc32(json.dumps(state, sort_keys=True).encode()):08x}"

@@ -100,7 +100,7 @@ class RunFolder:
         if self._config.exists():
             self._refuse_other(self.read(), config, manifest, from_run)
             return True
-        tables: dict[str, dict[str, Any]] = {
+        tables: dict[str, dict[str, object]] = {
             "package": {"version": __version__},
             "data": {
                 "path": str(data.resolve()),
@@ -122,8 +122,10 @@ class RunFolder:
                 f"{self.path} is a run on another data set (fingerprint {record.fingerprint}, "
                 f"now {manifest.fingerprint}): choose another --out"
             )
-        begun: dict[str, Any] = record.config.to_dict() | {"from": record.from_run}
-        wanted: dict[str, Any] = config.to_dict() | {"from": from_run and str(from_run.resolve())}
+        begun: dict[str, object] = record.config.to_dict() | {"from": record.from_run}
+        wanted: dict[str, object] = config.to_dict() | {
+            "from": from_run and str(from_run.resolve())
+        }
         for name in wanted:
             if begun[name] != wanted[name]:
                 raise RunError(_differs(self.path, name, begun[name], wanted[name]))

@@ -37,7 +37,7 @@ class TrainState:
     """The best evaluation so far."""
     waited: int
     """Evaluations since then."""
-    data: dict[str, Any]
+    data: dict[str, object]
     """What the steps are steps through, of `CriteoDataset.identity`."""
 
     def checkpoint(

@@ -1,8 +1,8 @@
 """Row-wise Adam: the update of ``torch.optim.SparseAdam`` on coalesced gradients."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from criteo_stream.sparse.gradients import coalesced
 from criteo_stream.sparse.table import table_zeros
 
-_ROWS_AT_ONCE: Final = 4096
+ROWS_AT_ONCE: Final = 4096
 """Rows to update at once on a CPU: they, their moments and gradient stay in the L2 cache."""
 
 
@@ -61,7 +61,7 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
                     self._update(parameter, group)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         gradient = parameter.grad
         assert gradient is not None
         gradient = coalesced(gradient)
@@ -73,17 +73,21 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         rows, values = gradient._indices()[0], gradient._values()  # int64 [U], [U, d]
         if not rows.numel():
             return
-        size = _ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
+        beta1, beta2 = group["betas"]
+        bias1, bias2 = (1 - beta ** state["step"] for beta in (beta1, beta2))
+        rates = _Rates(beta1, beta2, group["eps"], -group["lr"] * math.sqrt(bias2) / bias1)
+        moments = state["exp_avg"], state["exp_avg_sq"]
+        size = ROWS_AT_ONCE if rows.device.type == "cpu" else len(rows)
         for some, theirs in zip(torch.split(rows, size), torch.split(values, size), strict=True):
-            self._update_rows(parameter, some, theirs, state, group)  # P rows: [P], [P, d]
+            self._update_rows(parameter, some, theirs, moments, rates)  # P rows: [P], [P, d]
 
     def _update_rows(
         self,
         parameter: Tensor,
         rows: Tensor,
         values: Tensor,
-        state: dict[str, Any],
-        group: dict[str, Any],
+        moments: tuple[Tensor, Tensor],
+        rates: "_Rates",
     ) -> None:
         """Adam on P rows: gathered, updated, and written back while they are in the cache.
 
@@ -91,22 +95,31 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
             parameter: the table [N, d].
             rows: int64 [P], unique.
             values: [P, d], their gradient.
-            state: ``step``, and the moments ``exp_avg`` and ``exp_avg_sq`` [N, d].
-            group: ``lr``, ``betas`` and ``eps``.
+            moments: running means of the gradient and of its square, [N, d] each.
+            rates: of this step.
         """
-        beta1, beta2 = group["betas"]
+        means, squares = moments
         weights = parameter.index_select(0, rows)  # [P, d], as all that follow
         if self._has_l2:
             values = torch.addcmul(values, weights, self._l2)
-        mean = state["exp_avg"].index_select(0, rows).lerp_(values, 1 - beta1)
-        state["exp_avg"].index_copy_(0, rows, mean)
-        square = state["exp_avg_sq"].index_select(0, rows).mul_(beta2)
-        square.addcmul_(values, values, value=1 - beta2)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
-        bias1, bias2 = (1 - beta ** state["step"] for beta in (beta1, beta2))
-        denominator = square.sqrt_().add_(group["eps"])
-        weights.addcdiv_(mean, denominator, value=-group["lr"] * math.sqrt(bias2) / bias1)
+        mean = means.index_select(0, rows).lerp_(values, 1 - rates.beta1)
+        means.index_copy_(0, rows, mean)
+        square = squares.index_select(0, rows).mul_(rates.beta2)
+        square.addcmul_(values, values, value=1 - rates.beta2)
+        squares.index_copy_(0, rows, square)
+        denominator = square.sqrt_().add_(rates.eps)
+        weights.addcdiv_(mean, denominator, value=rates.step_size)
         parameter.index_copy_(0, rows, weights)
+
+
+class _Rates(NamedTuple):
+    """What an update of all rows has in common."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    step_size: float
+    """−lr, corrected for the bias of the moments (Kingma & Ba 2015, section 2)."""
 
 
 def table_moment(table: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,7 @@ def write_synthetic(
     probabilities: Path | None = None,
     truth: Path | None = None,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, str | int | float | None]:
     """Write a synthetic log, and what is the best that a model can reach on it.
 
     Every file is whole or absent. Memory does not grow with the rows.

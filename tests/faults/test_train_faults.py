@@ -137,12 +137,12 @@ CHECKPOINT = "criteo_stream.runs.checkpoint:"
 MOMENTS = [
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="before"),
     Plan(target=CHECKPOINT + "write_tensors", call=3, when="after"),
-    Plan(target=CHECKPOINT + "_write", call=3, when="after"),
+    Plan(target=CHECKPOINT + "write_checkpoint", call=3, when="after"),
     Plan(target=CHECKPOINT + "point_link", call=1),
     Plan(target=CHECKPOINT + "point_link", call=3),
     Plan(target=CHECKPOINT + "point_link", call=4),  # ``best`` of the first evaluation
     Plan(target=CHECKPOINT + "point_link", call=4, when="after"),
-    Plan(target=CHECKPOINT + "CheckpointFolder._drop_old", call=4),
+    Plan(target=CHECKPOINT + "CheckpointFolder.drop_old", call=4),
     Plan(target=CHECKPOINT + "shutil.rmtree", call=5),
     Plan(target="criteo_stream.runs.history:History.append", call=1),
     Plan(target="criteo_stream.runs.history:History.append", call=2, when="after"),

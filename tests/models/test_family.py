@@ -128,7 +128,7 @@ def interact(module: nn.Module, v: list[Tensor], classes: int) -> Tensor:
         # tril_indices' order: by the second field, then by the first.
         for i, j in sorted(pairs, key=lambda pair: pair[::-1]):
             product = (vectors[i] @ matrix(matrices, i, j)) * vectors[j]
-            inputs.append(product if module._hadamard else product.sum().reshape(1))
+            inputs.append(product if module.hadamard else product.sum().reshape(1))
     return perceptron(module.mlp, torch.cat(inputs))
 
 
@@ -201,7 +201,7 @@ def test_a_large_batch_without_gradient_is_scored_in_parts(
     x_num, x_cat = batch(21)
     with torch.no_grad():
         whole = made(x_num, x_cat)
-        monkeypatch.setattr("criteo_stream.models.field_model._INFERENCE_ROWS", 8)
+        monkeypatch.setattr("criteo_stream.models.field_model.INFERENCE_ROWS", 8)
         torch.testing.assert_close(made(x_num, x_cat), whole)
 
 
@@ -398,7 +398,7 @@ def test_a_projected_model_of_a_user_equals_its_forward(monkeypatch: pytest.Monk
     made = FieldModel(2, CATEGORIES, DIM, Projecting(FIELDS, DIM), bins=BINS).double()
     x_num, x_cat = batch()
     summed = made(x_num, x_cat)
-    monkeypatch.setattr("criteo_stream.models.field_model._is_summed", lambda ids: False)
+    monkeypatch.setattr("criteo_stream.models.field_model.is_summed", lambda ids: False)
     torch.testing.assert_close(summed, made(x_num, x_cat))
 
 

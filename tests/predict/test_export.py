@@ -47,7 +47,7 @@ def test_graphs_give_the_model_s_probabilities(
 ) -> None:
     fit(data, tmp_path / "run", learning_rate=0.1, init_scale=0.3, **options)
     figures = export_run(tmp_path / "run", "onnx", tmp_path / "onnx")
-    assert figures["checked"]
+    assert figures.checked
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     export_run(tmp_path / "run", "torch", tmp_path / "torch")
     program = torch.export.load(tmp_path / "torch" / "model.pt2").module()

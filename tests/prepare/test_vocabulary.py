@@ -73,7 +73,7 @@ def test_slices_of_any_size_give_the_same_files(
                                              random.zipf(1.5, 5000), strict=True)}  # fmt: skip
     contents = []
     for number, (size, piece) in enumerate([(100, 64), (5000, 64), (333, 1 << 20)]):
-        monkeypatch.setattr(vocabulary, "_SLICE", piece)
+        monkeypatch.setattr(vocabulary, "SLICE_ENTRIES", piece)
         folder = tmp_path / str(number)
         folder.mkdir()
         build(folder, counts, min_count=2, size=size)
@@ -95,7 +95,7 @@ def test_a_lookup_made_from_the_vocabulary_is_the_one_made_with_it(
 def test_a_large_lookup_is_written_range_by_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary, "_SLICE", 300)
+    monkeypatch.setattr(vocabulary, "SLICE_ENTRIES", 300)
     values = np.random.default_rng(2).integers(0, 2**32, 4000).tolist()
     build(tmp_path, {**dict.fromkeys(values, 1), 0: 9, 2**32 - 1: 5})
     write_lookup(tmp_path / "C1.parquet", tmp_path / "again.lookup")

@@ -18,7 +18,7 @@ from criteo_stream.models import FM
 from criteo_stream.predict.evaluate import compare_runs, evaluate_run
 from criteo_stream.prepare.quantiles import QuantileTable
 from criteo_stream.report import write_report
-from criteo_stream.report.columns import _curve, column_facts
+from criteo_stream.report.columns import column_facts, quantile_curve
 from criteo_stream.report.importance import fm_parts, importance
 from tests.support.data_sets import prepare
 from tests.support.raw_lines import raw_lines, write_raw
@@ -210,10 +210,10 @@ def test_a_curve_has_the_value_of_every_quantile() -> None:
     values = np.sort(np.random.default_rng(0).geometric(0.2, 1000))
     distinct, counts = np.unique(values, return_counts=True)
     up_to = np.cumsum(counts)
-    curve = _curve(QuantileTable(distinct, up_to - counts, up_to))
+    curve = quantile_curve(QuantileTable(distinct, up_to - counts, up_to))
     expected = np.quantile(values, [q for q, _ in curve], method="inverted_cdf")
     assert [value for _, value in curve] == expected.tolist()
-    assert _curve(QuantileTable(*(np.empty(0, np.int64),) * 3)) == []
+    assert quantile_curve(QuantileTable(*(np.empty(0, np.int64),) * 3)) == []
 
 
 def sample(rows: int = 200) -> tuple[torch.Tensor, torch.Tensor]:

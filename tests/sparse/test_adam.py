@@ -32,7 +32,7 @@ def random_gradient(
 def test_a_thousand_steps_of_both_agree(
     dtype: torch.dtype, tolerance: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adam, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(adam, "ROWS_AT_ONCE", rows_at_once)
     generator = torch.Generator().manual_seed(0)
     ours = nn.Parameter(torch.randn(50, 5, generator=generator, dtype=dtype))
     stock = nn.Parameter(ours.detach().clone())
