@@ -132,6 +132,7 @@ def _shares_of_top(counts: np.ndarray, rows: int) -> dict[str, float]:
 
 
 def quantile_curve(table: QuantileTable) -> list[tuple[float, int]]:
+    """Quantiles from 0 to 1 and the values there; empty without values."""
     if not table.rows:
         return []
     quantiles = np.linspace(0, 1, _CURVE_POINTS)
