@@ -1,1 +1,1 @@
-"""What every other part stands on: errors, schema, amounts, files, progress, memory, ranks."""
+"""The ground floor: errors, options, schema, amounts, files, progress, memory, ranks."""

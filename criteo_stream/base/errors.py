@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions whose message is a sentence for a person.
+"""Exceptions whose message is a sentence for a person.
 
 The library raises; only the command line prints and exits.
 

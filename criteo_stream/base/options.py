@@ -54,7 +54,7 @@ class Option:
     default: Any
     help: str
     chosen_by: str
-    """What an open option becomes."""
+    """The value that an open option gets, in words."""
     at_least: float | None
     below: float | None
     in_rows: bool

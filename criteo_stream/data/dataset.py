@@ -179,7 +179,7 @@ class CriteoDataset(IterableDataset[Batch]):
 
     @property
     def identity(self) -> dict[str, object]:
-        """What a position is a position in; plain JSON values."""
+        """Data set, split and order that a position belongs to; plain JSON values."""
         return {
             "format": STATE_FORMAT,
             "fingerprint": self.manifest.fingerprint,

@@ -51,7 +51,7 @@ class InputEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class NumericColumn:
-    """What the fit learned about an integer column, over the training split."""
+    """An integer column as the fit found it in the training split."""
 
     column: str
     missing: int
@@ -68,7 +68,7 @@ class NumericColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class CategoricalColumn:
-    """What the fit learned about a categorical column, over the training split."""
+    """A categorical column as the fit found it in the training split."""
 
     column: str
     missing: int
@@ -195,7 +195,7 @@ class Manifest:
 
 
 def _checksum(content: dict[str, object]) -> str:
-    """Of all that decides what the set means: sizes of tables, means, shards, but no times."""
+    """Checksum of all that decides what the set means: table sizes, means, shards, but no times."""
     decisive = {name: value for name, value in content.items() if name != "times"}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -91,7 +91,7 @@ class Order:
         return [lane * rows // self.lanes for lane in range(lanes.start, lanes.stop + 1)]
 
     def plan(self, epoch: int, lanes: range, batch: int = 0) -> list[list[Segment]]:
-        """What some lanes have left to read of an epoch.
+        """The segments that some lanes have left to read in an epoch.
 
         Args:
             epoch: Number of the epoch.

@@ -50,7 +50,7 @@ def placements(
 def area_interval(
     negatives: npt.NDArray[np.int64], positives: npt.NDArray[np.int64]
 ) -> Interval | None:
-    """Of the AUC of rows counted in bins [n] of ascending score, inside [0, 1].
+    """Interval of the AUC of rows counted in bins [n] of ascending score, inside [0, 1].
 
     DeLong et al. 1988, "Comparing the areas under two or more correlated receiver operating
     characteristic curves", by placement values as in Sun & Xu 2014, here a value a bin instead of

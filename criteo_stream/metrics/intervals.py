@@ -1,6 +1,6 @@
 """95 % intervals of a mean and a share, from sums and counts; None where undefined.
 
-All take the rows for independent draws, which rows of one user or one hour are only nearly.
+All of them treat rows as independent draws; rows of one user or one hour are not quite.
 """
 
 import math
@@ -14,13 +14,13 @@ _Z: Final = NormalDist().inv_cdf(0.975)
 
 
 def normal_interval(mean: float, variance: float) -> Interval | None:
-    """Of an estimate with the variance of that estimate."""
+    """Interval of an estimate, from the variance of that estimate."""
     half = _Z * math.sqrt(variance) if variance >= 0 else math.nan
     return (mean - half, mean + half) if math.isfinite(mean + half) else None
 
 
 def mean_interval(total: float, squares: float, rows: int) -> Interval | None:
-    """Of a mean over rows, from Σ x and Σ x²."""
+    """Interval of a mean over rows, from Σ x and Σ x²."""
     if rows < 2:
         return None
     return normal_interval(total / rows, mean_variance(total, squares, rows))
@@ -32,7 +32,7 @@ def mean_variance(total: float, squares: float, rows: int) -> float:
 
 
 def share_interval(hits: int, rows: int) -> Interval | None:
-    """Of a share of rows (Wilson 1927): inside [0, 1], and right for few hits."""
+    """Interval of a share of rows (Wilson 1927): inside [0, 1], and right for few hits."""
     if not rows:
         return None
     share, z2 = hits / rows, _Z * _Z

@@ -57,7 +57,7 @@ def empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
 
     class ShownFigure(Figure):
         def _repr_png_(self) -> bytes:
-            """What a notebook shows."""
+            """Let a notebook show the figure."""
             png = BytesIO()
             self.savefig(png, format="png", dpi=120)
             return png.getvalue()

@@ -110,7 +110,7 @@ class FieldInputs(nn.Module):
         return values, missing, self.table.rows_of(x_num, x_cat)
 
     def export_constants(self) -> dict[str, list[int] | list[float]]:
-        """What a program needs beside the weights to read a batch, by name.
+        """Constants that another program needs beside the weights to read a batch, by name.
 
         Returns:
             ``offsets`` and ``bin_offsets``, the first table row of each categorical and of each

@@ -19,7 +19,7 @@ from criteo_stream.runs.folder import RunFolder
 
 
 class OpenedSplit(NamedTuple):
-    """What an evaluation needs, on one rank."""
+    """A run and a split, open for evaluation on one rank."""
 
     ranks: Ranks
     loaded: LoadedRun
@@ -96,11 +96,11 @@ class ComparedRuns(NamedTuple):
     """Two runs on the same rows."""
 
     evaluation: DetailedEvaluation
-    """Of the first run."""
+    """The first run's figures."""
     against: str
     """Folder of the second run."""
     other: DetailedEvaluation
-    """Of the second run."""
+    """The second run's figures."""
     difference: Difference
     """The first run less the second."""
 

@@ -30,7 +30,7 @@ class Exported:
     out: Path
     format: str
     bytes: int
-    """Of the whole folder."""
+    """Size of the whole folder."""
     checked: bool
     """Whether the graph was compared with the model."""
 
@@ -113,7 +113,7 @@ def _sample(loaded: LoadedRun) -> tuple[Tensor, Tensor]:
 
 
 def _index(loaded: LoadedRun, form: str) -> dict[str, object]:
-    """What a program needs to know beside the files."""
+    """Facts that another program needs beside the files."""
     manifest = loaded.manifest
     assert isinstance(loaded.model, FieldInputs)
     return {

@@ -1,4 +1,4 @@
-"""What a preparation tells the user: what it is about to do, what it reuses, what looks wrong."""
+"""Messages of a preparation: the plan, reused work, and inputs that look cut short."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def plan_text(
 def reuse_text(
     inputs: Sequence[Beginning], workspace: Workspace, done: Sequence[Sequence[BlockRecord]]
 ) -> str | None:
-    """What of an earlier try is reused, in one line; None where it left no block.
+    """The work of an earlier try that is reused, in one line; None where it left no block.
 
     Raises:
         OutputError: a shard of the earlier try is not as it was written.

@@ -21,7 +21,7 @@ _MISSING_QUANTILE: Final = np.float32(np.nan)
 
 @dataclass(frozen=True)
 class Encoder:
-    """What the fit learned, ready to be applied."""
+    """A fit in memory, ready to be applied."""
 
     transforms: dict[str, FastTransform]
     """Per integer column."""

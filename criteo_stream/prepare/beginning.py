@@ -17,7 +17,7 @@ _COMPRESSED_AGAIN: Final = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What the first bytes of an input tell of it; made by `read_beginning`."""
+    """Facts from the first bytes of an input; made by `read_beginning`."""
 
     source: RawInput
     head: bytes = field(repr=False)

@@ -29,7 +29,7 @@ class Position:
     bytes: int = 0
     """Decompressed, a header included."""
     crc32: int = 0
-    """Of the decompressed content so far."""
+    """Checksum of the decompressed content so far."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ _SPARE: Final = 64_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a preparation will probably need."""
+    """Rows and disk that a preparation will probably need."""
 
     rows: int
     bytes: int

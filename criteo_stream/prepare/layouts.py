@@ -27,7 +27,7 @@ class Layout:
 
     @property
     def separator_name(self) -> str:
-        """In the plural."""
+        """The separator's name in the plural."""
         return "tabs" if self.separator == b"\t" else "commas"
 
 

@@ -82,7 +82,7 @@ def padded(line: bytes, layout: Layout) -> bytes:
 
 
 def reject(line: bytes, layout: Layout, reason: str, *, file: Path, number: int) -> Reject:
-    """What is kept of a malformed line; tells when padding would make it valid.
+    """The record of a malformed line; says so where padding would make it valid.
 
     Args:
         line: without line end.

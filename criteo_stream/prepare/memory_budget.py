@@ -14,10 +14,9 @@ MERGE_BYTES_PER_ENTRY: Final = 48
 """A merge's working memory per run entry: packed keys, their sort, values and int64 counts."""
 _LEAST_BYTES: Final = 1_000_000_000
 _BASE_BYTES: Final = 500_000_000
-"""What the process holds whatever the number of threads: libraries, a block being read, another
-being coded."""
+"""Held whatever the number of threads: libraries, a block being read, another being coded."""
 _THREAD_BYTES: Final = 120_000_000
-"""What a thread takes: a chunk being parsed, a column being coded, or a block being encoded."""
+"""Held per thread: a chunk being parsed, a column being coded, or a block being encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,5 +53,5 @@ class MemoryBudget:
 
     @property
     def _shared_bytes(self) -> int:
-        """What the threads share."""
+        """Memory that the threads share."""
         return self.total_bytes - _BASE_BYTES

@@ -1,4 +1,4 @@
-"""What decides a prepared data set's content, and what only decides how it is made."""
+"""Options of a preparation: those that decide the data set, and those that only execute it."""
 
 import numbers
 from collections.abc import Mapping

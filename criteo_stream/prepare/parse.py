@@ -85,7 +85,7 @@ def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What Polars is asked to do with each chunk; made once, for it costs milliseconds."""
+    """The Polars expressions applied to each chunk; built once, since that costs milliseconds."""
 
     schema: dict[str, type[pl.DataType]]
     fits: pl.Expr
@@ -115,7 +115,7 @@ def _plan(layout: Layout) -> _Plan:
 
 
 def _check_bytes(text: bytes, lines: int, layout: Layout) -> None:
-    """What the parser would let through: other scripts, signs and spaces, lines cut short."""
+    """Reject what the parser would accept: other scripts, signs and spaces, lines cut short."""
     if not text.isascii() or any(byte in text for byte in _LET_THROUGH):
         raise _NotCleanError
     separators = np.frombuffer(text, np.uint8) == layout.separator[0]

@@ -35,7 +35,7 @@ class CodedColumn:
 
     run: Run
     missing: int
-    """In the training rows."""
+    """Missing values in the training rows."""
     codes: CodeArray
     """[rows], in written order."""
 

@@ -32,7 +32,7 @@ from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What was learned from the training split, with its files."""
+    """The result of the fit on the training split, with its files."""
 
     min_count: int
     """Values rarer than this have no id of their own."""

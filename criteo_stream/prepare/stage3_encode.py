@@ -95,7 +95,7 @@ class ShardStage:
         return shards
 
     def _meanings(self, values: Mapping[str, UInt32Array]) -> dict[str, npt.NDArray[Any]]:
-        """What each code of a column stands for in the shards: a quantile or an id."""
+        """Per column, the quantile or id that each code becomes in the shards."""
         meanings: dict[str, npt.NDArray[Any]] = {}
         for column in INTEGER_COLUMNS:
             quantiles = self._tables[column].transform(from_sortable(values[column]))

@@ -1,4 +1,4 @@
-"""What all stages work with."""
+"""The workspace, threads and budget that all stages share."""
 
 from concurrent.futures import Executor
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a preparation is asked for: recorded as it begins, compared as it goes on or is repeated."""
+"""The task of a preparation: recorded when it begins, compared when it continues or is repeated."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from criteo_stream.prepare.options import PrepareOptions
 def task_of(
     options: PrepareOptions, inputs: Sequence[RawInput], layout: Layout
 ) -> dict[str, object]:
-    """What must be the same for work to be reused: all that decides the output.
+    """All that decides the output; work is reused only where it is the same.
 
     The manifest records it as ``options``.
 

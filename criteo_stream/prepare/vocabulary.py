@@ -35,7 +35,7 @@ _LOOKUP_SCHEMA: Final = pa.schema([_SCHEMA.field("value"), _SCHEMA.field("id")])
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyFacts:
-    """What building a vocabulary found out."""
+    """Counts from building a vocabulary."""
 
     distinct: int
     known: int

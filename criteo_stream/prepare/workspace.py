@@ -81,7 +81,7 @@ class Workspace:
         return self._fit / f"lines-{source:05d}.json"
 
     def column_facts(self, column: str) -> Path:
-        """What the fit learned of a column; exists once the column is fitted."""
+        """Facts about a fitted column; exists once the column is fitted."""
         return self._fit / f"{column}.json"
 
     def quantile_table(self, column: str) -> Path:

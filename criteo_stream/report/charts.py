@@ -33,7 +33,7 @@ Draw = Callable[["Axes"], Any]
 
 
 def training_charts(runs: Sequence[RunFacts]) -> list[Chart]:
-    """What evaluations during training found, over the rows seen."""
+    """Figures of the evaluations during training, over the training rows seen."""
     return [
         _over_rows(
             runs, "Log loss", "Solid: valid split; dashed: training rows since the one before.",

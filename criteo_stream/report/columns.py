@@ -1,4 +1,4 @@
-"""What a data set's columns hold: the fit's summaries, and shares in the split looked at."""
+"""A description of each column: the fit's summary, and shares in the split of the report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class ColumnFacts:
     column: str
     missing: float
     split_missing: float
-    """In the split looked at."""
+    """Share in the split of the report."""
     distinct: int
     top: float
     """Share of the most frequent value."""
@@ -52,7 +52,7 @@ class CategoryFacts(ColumnFacts):
     """Values with an id of their own."""
     oov: float
     split_oov: float
-    """In the split looked at."""
+    """Share in the split of the report."""
 
 
 def column_facts(
@@ -127,7 +127,7 @@ def _first_counts(vocabulary: Path) -> np.ndarray:
 
 
 def _shares_of_top(counts: np.ndarray, rows: int) -> dict[str, float]:
-    """Of counts in descending order."""
+    """Shares of the most frequent value and of the top five, from counts in descending order."""
     return {"top": float(counts[:1].sum()) / rows, "top_five": float(counts[:_TOP].sum()) / rows}
 
 

@@ -44,7 +44,7 @@ class RunFacts:
     record: RunRecord
     history: list[HistoryLine]
     step: int
-    """Of the best weights."""
+    """Step of the best weights."""
     parameters: int
     evaluation: DetailedEvaluation
     scores: ScoreCounts

@@ -1,4 +1,4 @@
-"""What a raw file, a data set or a run holds, as figures and as text."""
+"""Describe a raw file, a data set or a run, as figures and as text."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
 
 class Inspection(NamedTuple):
-    """What was found."""
+    """The description of a path."""
 
     figures: dict[str, object]
     """Plain values by name, as ``--json`` prints them."""

@@ -39,7 +39,7 @@ class _DataSection:
     facts: DataFacts
     runs: list[RunFacts]
     importance: list[list[tuple[float, float | None, float | None]]]
-    """Of each run, of each field: shuffled, linear and interaction."""
+    """Per run and field: shuffled, linear and interaction."""
     charts: list[Chart]
 
 

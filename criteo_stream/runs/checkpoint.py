@@ -31,7 +31,7 @@ _NAME: Final = re.compile(r"step-\d{10}")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds."""
+    """The content of a checkpoint."""
 
     tensors: dict[str, Tensor]
     state: Mapping[str, Any]

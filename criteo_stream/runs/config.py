@@ -23,7 +23,7 @@ _FORMER_NAMES: Final = {"monitor": "metric"}
 
 
 class _ModelDefaults(NamedTuple):
-    """What an option that is left open becomes, by model."""
+    """Values of open options, by model."""
 
     embedding_dim: int = 16
     init_scale: float = 0.01
@@ -223,7 +223,7 @@ class ResolvedConfig(TrainConfig):
     l2_embedding: float
 
     def chosen(self, asked: TrainConfig) -> str:
-        """What was left open in the options that were asked for, and what it became."""
+        """The options that were left open and the values they got, as flags."""
         values = ((name, getattr(self, name)) for name in asked.open_options)
         return ", ".join(f"{flag(name)} {value}" for name, value in values)
 

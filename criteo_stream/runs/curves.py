@@ -17,7 +17,7 @@ CURVES = {
     "auc": (("auc", "valid"),),
     "learning_rate": (("learning_rate", "learning rate"),),
 }
-"""What `plot` can draw: a picture's name, its figures in the history and their legends."""
+"""Curves that `plot` can draw: name, figures in the history, and their legends."""
 
 _LABELS = {"loss": "log loss", "auc": "AUC", "learning_rate": "learning rate"}
 

@@ -18,15 +18,15 @@ CONFIG_NAME = "config.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What ``config.toml`` says."""
+    """The content of ``config.toml``."""
 
     config: ResolvedConfig
     data: str
     """Path of the data set."""
     fingerprint: str
-    """Of the data set's content."""
+    """Fingerprint of the data set's content."""
     fit_fingerprint: str
-    """Of its vocabularies and quantiles."""
+    """Fingerprint of its vocabularies and quantiles."""
     package_version: str
     from_run: str | None
     """Path of the run that its first weights are from."""
@@ -44,7 +44,7 @@ class RunFolder:
         self._config = self.path / CONFIG_NAME
 
     def read(self) -> RunRecord:
-        """What the run was begun with.
+        """Read what the run was begun with.
 
         Raises:
             RunError: the folder is not a run, or its configuration is damaged.

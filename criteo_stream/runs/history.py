@@ -25,14 +25,14 @@ class HistoryLine:
     train_loss: float
     """Mean log loss of the training rows since the evaluation before, each before its update."""
     learning_rate: float
-    """Of the last step."""
+    """Learning rate of the last step."""
     auc: float | None
     log_loss: float | None
     ne: float | None
     calibration: float | None
     """Figures as in `Evaluation`; None where undefined, or where the valid split is empty."""
     rows_per_second: int
-    """Of the steps since the evaluation before."""
+    """Training rows per second since the evaluation before."""
     waited_for_data: float
     """Share of their time that was spent waiting for the loader."""
     peak_memory_bytes: int

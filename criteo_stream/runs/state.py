@@ -32,13 +32,13 @@ class TrainState:
     threads: int
     """Compute threads of a rank: sums over them differ in bits with their number."""
     loss: list[list[float]]
-    """Of each rank: Σ loss and rows since the last evaluation."""
+    """Per rank: Σ loss and rows since the last evaluation."""
     best: HistoryLine | None
     """The best evaluation so far."""
     waited: int
     """Evaluations since then."""
     data: dict[str, object]
-    """What the steps are steps through, of `CriteoDataset.identity`."""
+    """Data set and order that the steps go through: `CriteoDataset.identity`."""
 
     def checkpoint(
         self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], random_state: Tensor

@@ -113,7 +113,7 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
 
 
 class _Rates(NamedTuple):
-    """What an update of all rows has in common."""
+    """Numbers that the update of every row shares."""
 
     beta1: float
     beta2: float

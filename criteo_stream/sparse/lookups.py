@@ -67,7 +67,7 @@ def embedding_sums(
     *,
     ascending_columns: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """What a factorization machine needs of its looked-up rows (Rendle 2010, lemma 3.1).
+    """Sum looked-up rows and squared vectors, all that an FM needs (Rendle 2010, lemma 3.1).
 
     Args:
         weight: [N, linear + k], rows of linear weights beside a vector v.

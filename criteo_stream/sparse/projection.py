@@ -36,7 +36,7 @@ class FieldSums(NamedTuple):
 
 
 class _LookupSums(torch.autograd.Function):
-    """What a batch's look-ups add up to, and the vectors of the ``last`` columns.
+    """Sum a batch's look-ups, and return the vectors of the ``last`` columns.
 
     Returns four tensors: Σ [w | v | v∘v], [B, linear + 2k]; Σ v W_i, [B, h]; the V distinct vectors
     of the last columns, [V, k]; and which of them each batch row looks up, [B, last].
@@ -115,7 +115,7 @@ def field_sums(
     numeric_weight: Tensor | None,
     values: Tensor,
 ) -> FieldSums:
-    """What the fields of a batch add up to, without their vectors; see `field_embeddings`.
+    """Sum the fields of a batch without materialising their vectors; see `field_embeddings`.
 
     Args:
         weight: [N, linear + k], rows of linear weights beside a vector.

@@ -1,4 +1,4 @@
-"""What each column of a synthetic row is drawn from, and how.
+"""The distribution of each column of a synthetic row.
 
 The numbers are aggregates of the real Kaggle rows (a sample of 95,871, and the published
 cardinalities of all 45.8 million): the cumulative share of the most frequent 1, 2, 3, 5, 10, 30,

@@ -23,7 +23,7 @@ class TruthSums:
         self._counts += np.bincount(index, minlength=2 * LOGIT_CELLS).reshape(2, LOGIT_CELLS)
 
     def figures(self) -> dict[str, int | float | None]:
-        """What a model is measured against.
+        """Figures of the best possible predictor, to measure a model against.
 
         ``log_loss`` and ``auc`` (ties count one half) are those of the true probabilities on the
         labels drawn; the expected ones are over the labels that could have been drawn. Without

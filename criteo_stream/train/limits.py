@@ -1,4 +1,4 @@
-"""What a run cannot start without: memory, disk and labels of both kinds, known beforehand."""
+"""Limits checked before a run starts: memory, disk, and labels of both kinds."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from criteo_stream.models import build_model
 from criteo_stream.runs.config import ResolvedConfig
 
 _COPIES = 3
-"""Of every parameter: itself and Adam's two moments."""
+"""Copies of every parameter: itself and Adam's two moments."""
 
 
 def refuse_what_does_not_fit(

@@ -30,7 +30,7 @@ class TrainLoop:
     training: Training
     """The run; it goes on from where it stands."""
     model: nn.Module
-    """What a step calls: the run's model, wrapped under DDP."""
+    """The model that a step calls: the run's own, wrapped under DDP."""
     recorder: Recorder
     """Evaluates the run and records what it finds."""
     occasions: Occasions

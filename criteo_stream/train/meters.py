@@ -1,4 +1,4 @@
-"""What training measures while it runs: its loss and its time."""
+"""Meters of a run under way: its training loss and its time."""
 
 import math
 import time
@@ -22,7 +22,7 @@ class RunningLoss:
         self._rows = 0
 
     def add(self, loss_sum: Tensor, rows: int) -> None:
-        """Take in the summed loss of this rank's rows of a batch."""
+        """Add the summed loss of this rank's rows of a batch."""
         self._sum += loss_sum
         self._rows += rows
 

@@ -13,7 +13,7 @@ _AGREE_STEPS: Final = 8
 
 
 class Due(NamedTuple):
-    """What is to be done after a step, the same on every rank."""
+    """Actions due after a step, the same on every rank."""
 
     evaluate: bool
     save: bool
@@ -35,7 +35,7 @@ class Occasions:
         self._saved_at = time.monotonic()
 
     def after(self, step: int, rows_before: int, rows: int, *, ends_epoch: bool) -> Due:
-        """What is due after a step.
+        """The actions due after a step.
 
         Args:
             step: counted from 1.

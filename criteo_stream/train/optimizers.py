@@ -1,4 +1,4 @@
-"""What steps a model: row-wise Adam for its tables, Adam for the few dense parameters."""
+"""The optimizers of a model: row-wise Adam for its tables, Adam for the few dense parameters."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
 
 
 class Optimizers:
-    """What steps a model: `RowwiseSparseAdam` for its tables, Adam for the rest.
+    """Steps a model: `RowwiseSparseAdam` for its tables, Adam for the rest.
 
     Args:
         model: its tables are the ``nn.Embedding(sparse=True)`` modules; a table may say with an

@@ -17,11 +17,11 @@ class TrainResult:
     rows: int
     """Training rows seen, over all epochs."""
     seconds: float
-    """Of this call."""
+    """Wall-clock time of this call."""
     rows_per_second: float
-    """Of this call's steps, evaluations not counted."""
+    """Training rows per second of this call, evaluations not counted."""
     peak_memory_bytes: int
-    """Of this call, the ranks' peaks added up."""
+    """Peak of this call, added up over the ranks."""
     best: HistoryLine | None
     """The best evaluation."""
     resumed_from: int | None

@@ -11,7 +11,7 @@ from criteo_stream.data.dataset import Batch
 
 
 class Steps(Protocol):
-    """What updates the parameters from their gradients."""
+    """Updates the parameters from their gradients."""
 
     def step(self) -> None:
         """Update all parameters."""

@@ -24,7 +24,7 @@ from criteo_stream.train.schedule import learning_rate_factor
 
 @dataclass(kw_only=True)
 class Training:
-    """What a training loop drives."""
+    """The run that a training loop drives."""
 
     config: ResolvedConfig
     data: CriteoDataset
