@@ -4,7 +4,7 @@
 
 Two tables: settings of the Parquet writer (the first is the one in use), and a set read back, its
 row groups alone and as shuffled batches end to end. Rates are medians of alternating repetitions,
-in million rows a second, by the clock and, for a machine shared with others, by CPU time. Without
+in million rows per second, by the clock and, for a machine shared with others, by CPU time. Without
 ``--data`` the rows are made up: ids follow Zipf laws over Kaggle's column sizes at min_count 10,
 numeric values are quantiles of log-normal integers. Prints Markdown, and the same figures as one
 line of JSON at the end.
@@ -65,7 +65,7 @@ class Timing:
         self.cpu_seconds.append(time.process_time() - cpu_start)
 
     def rates(self, name: str) -> dict[str, float]:
-        """Medians, million rows a second, by the clock and by the CPU time of this process."""
+        """Medians, million rows per second, by the clock and by the CPU time of this process."""
         return {
             name: self.rows / median(self.seconds) / 1e6,
             f"{name} (CPU)": self.rows / median(self.cpu_seconds) / 1e6,

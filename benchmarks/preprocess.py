@@ -8,7 +8,7 @@ In one run on the same file, alternating, each in a process of its own:
   batches of 262,144 rows; nothing is validated, counted or written;
 * the whole of `preprocess`: raw lines to checked shards, by stage.
 
-Medians over the repetitions, with the cores in use (CPU seconds a second) and the peak memory of
+Medians over the repetitions, with the cores in use (CPU seconds per second) and the peak memory of
 the process tree. Without ``--raw`` the file is made by `criteo_stream.synthetic`, plain and
 ``.gz``. Prints Markdown, and the same figures as one line of JSON at the end.
 """

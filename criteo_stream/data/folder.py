@@ -42,7 +42,7 @@ class DataFolder:
 
     @property
     def rejected(self) -> Path:
-        """Malformed lines, a JSON object a line; absent where there were none."""
+        """Malformed lines, one JSON object per line; absent where there were none."""
         return self.path / "rejected.jsonl"
 
     @property

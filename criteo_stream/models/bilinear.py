@@ -1,4 +1,4 @@
-"""Bilinear interaction: p_ij = v_i W v_j, one vector an id and matrices that ids share.
+"""Bilinear interaction: p_ij = v_i W v_j, one vector per id and matrices that ids share.
 
 With a matrix for every pair of fields it is the field-matrixed factorization machine (FmFM, Sun et
 al. 2021); FiBiNET (Huang et al. 2019) introduced the three kinds.

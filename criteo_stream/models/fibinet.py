@@ -35,7 +35,7 @@ class FiBiNET(nn.Module):
     Args:
         fields: number of fields F.
         embedding_dim: length k of the vectors.
-        n_classes: logits a row.
+        n_classes: logits per row.
         bilinear: which W: ``all``, ``each`` or ``interaction``; see `BilinearMatrices`.
         pairs: ``inner`` feeds v_i W v_j, a number a pair (FiBiNET++, Zhang and Zhang 2022);
             ``hadamard`` feeds (v_i W) ∘ v_j, k numbers a pair, as in the first paper.

@@ -22,7 +22,7 @@ class FM(FieldInputs):
         categories: size of each categorical column's id space.
         d_embed: length k of the vectors.
         n_classes: 1 gives one logit; from 2 on, the unreduced interaction [B, k] feeds a linear
-            head of as many outputs, beside as many linear weights an id.
+            head of as many outputs, beside as many linear weights per id.
         **options: see `InputOptions`.
 
     Raises:

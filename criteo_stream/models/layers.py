@@ -15,7 +15,7 @@ class NumEmbedding(nn.Module):
 
     Args:
         n: number of columns.
-        d_in: values a column; 1 for a plain number.
+        d_in: values per column; 1 for a plain number.
         d_out: length of the embedding.
     """
 
@@ -115,7 +115,7 @@ class MLP(nn.Module):
     Args:
         d_in: inputs.
         hidden: sizes of the hidden layers.
-        n_classes: logits a row.
+        n_classes: logits per row.
     """
 
     def __init__(self, d_in: int, hidden: Sequence[int], n_classes: int = 1) -> None:

@@ -7,7 +7,7 @@ class LinearOnly(nn.Module):
     """No interaction: the logit is w0 + Σ w_i x_i.
 
     Args:
-        n_classes: logits a row.
+        n_classes: logits per row.
     """
 
     vectors_per_id = 0

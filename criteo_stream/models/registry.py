@@ -155,6 +155,6 @@ def _try(interaction: nn.Module, config: ResolvedConfig) -> None:
         if found != [rows]:
             raise UsageError(
                 f"--model {config.model}: from embeddings {list(embeddings.shape)} it makes "
-                f"{found}, expected [{rows}]: a logit a row"
+                f"{found}, expected [{rows}]: one logit per row"
             )
     interaction.train(training)

@@ -74,7 +74,7 @@ def evaluate_run(
         run: folder of the run.
         split: train, valid or test.
         data: a data set with the same fit; default the one that the run was trained on.
-        workers: loader threads a rank.
+        workers: loader threads per rank.
         plots: draw calibration and ROC curve into ``RUN/plots``.
         quiet: show no progress.
 

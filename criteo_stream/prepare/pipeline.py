@@ -5,7 +5,7 @@ fit     counts of all blocks are merged into vocabularies and quantile tables
 encode  scratch becomes shards, one a block and split
 
 A killed run continues after the last finished piece: at most two blocks being read (2^20 lines
-each), one column's merge a worker or one block's shards a worker are done again, and a compressed
+each), one column's merge or one block's shards per worker are done again, and a compressed
 input is decompressed again from its beginning. Every file is byte-identical to that of a run
 which was not killed, but for the manifest's ``times``.
 """

@@ -151,7 +151,7 @@ class FittedColumn:
 
 
 def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
-    """Write the tables of all integer columns as Parquet, a row a column."""
+    """Write the tables of all integer columns as Parquet, one row per column."""
     rows = [
         {
             "column": name,

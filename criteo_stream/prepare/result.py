@@ -15,7 +15,7 @@ class PrepareResult:
     seconds: float
     peak_memory_bytes: int
     stages: dict[str, dict[str, float]]
-    """Per stage: seconds, rows_per_second, and cores (CPU seconds a second)."""
+    """Per stage: seconds, rows_per_second, and cores (CPU seconds per second)."""
     resumed: bool
     """Whether work of an earlier try was reused."""
     warnings: list[str]

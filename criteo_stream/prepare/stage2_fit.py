@@ -52,7 +52,7 @@ class Fitter:
     Args:
         context: where the blocks are, and who does the work.
         min_count: values rarer than this in the training rows get no id of their own.
-        max_vocabulary: keep at most this many known values a column, the most frequent.
+        max_vocabulary: keep at most this many known values per column, the most frequent.
         progress: is told of run entries as they are merged.
     """
 

@@ -34,7 +34,7 @@ class _ModelDefaults(NamedTuple):
 
 _DEFAULTS: Final = _ModelDefaults()
 _DEFAULTS_OF: Final = {
-    # As many vectors an id as there are fields, each in one pair only: their gradients are small.
+    # As many vectors per id as there are fields, each in one pair only: their gradients are small.
     "ffm": _ModelDefaults(embedding_dim=4, init_scale=0.03, epsilon=1e-5, l2_total=100),
 }
 
@@ -167,7 +167,7 @@ class TrainConfig:
         * epochs: one from three million rows on; up to three passes below.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
-        * learning_rate: 0.01, and from 2,048 rows a batch on in proportion to its square root.
+        * learning_rate: 0.01, and from 2,048 rows per batch on in proportion to its square root.
         * l2_embedding: 300 / rows (ffm: 100 / rows), a penalty of fixed weight against the sum of
           all losses.
 
