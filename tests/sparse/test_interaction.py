@@ -40,7 +40,7 @@ def table_and_ids(
     return table, ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(shapes)
 def test_sums_equal_the_stock_recipe(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, linear, seed = shape
@@ -65,7 +65,7 @@ def test_sums_equal_the_stock_recipe(shape: tuple[int, ...]) -> None:
     assert_valid(gradient, ids)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes)
 def test_lookup_equals_the_stock_embedding(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, _, seed = shape
@@ -93,7 +93,7 @@ def assert_valid(gradient: Tensor, ids: Tensor) -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes)
 def test_ascending_columns_change_nothing(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, linear, seed = shape

@@ -118,7 +118,6 @@ def test_a_signal_in_the_last_step_is_too_late(
 
 @settings(
     max_examples=3,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
