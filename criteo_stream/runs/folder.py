@@ -9,8 +9,9 @@ from typing import Any
 from criteo_stream import __version__
 from criteo_stream.base.errors import RunError, UsageError
 from criteo_stream.base.storage import full_disk_explained, locked_folder, write_bytes
+from criteo_stream.base.toml import path_to_text, read_toml, path_from_text, write_toml
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.runs.config import ResolvedConfig, read_toml, write_toml
+from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.history import History
 
 CONFIG_NAME = "config.toml"
@@ -53,13 +54,14 @@ class RunFolder:
             raise RunError(f"{self.path} is not a run (no {CONFIG_NAME}): check the path")
         try:
             raw = read_toml(self._config)
+            from_run = raw.get("start", {}).get("from")
             return RunRecord(
                 config=ResolvedConfig.from_dict(raw["train"], str(self._config)),
-                data=raw["data"]["path"],
+                data=path_from_text(raw["data"]["path"]),
                 fingerprint=raw["data"]["fingerprint"],
                 fit_fingerprint=raw["data"]["fit_fingerprint"],
                 package_version=raw["package"]["version"],
-                from_run=raw.get("start", {}).get("from"),
+                from_run=None if from_run is None else path_from_text(from_run),
             )
         except (UsageError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
@@ -103,14 +105,14 @@ class RunFolder:
         tables: dict[str, dict[str, Any]] = {
             "package": {"version": __version__},
             "data": {
-                "path": str(data.resolve()),
+                "path": path_to_text(data.resolve()),
                 "fingerprint": manifest.fingerprint,
                 "fit_fingerprint": manifest.fit_fingerprint,
             },
             "train": config.to_dict(),
         }
         if from_run is not None:
-            tables["start"] = {"from": str(from_run.resolve())}
+            tables["start"] = {"from": path_to_text(from_run.resolve())}
         write_bytes(self._config, write_toml(tables).encode())
         return False
 
