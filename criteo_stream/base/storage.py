@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.base.errors import OutputError
+from criteo_stream.base.errors import OutputError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -23,12 +23,15 @@ _CHUNK_BYTES = 1 << 20
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on leaving, sync it and rename it to ``path``.
 
-    When the body raises, the temporary file is removed and ``path`` is left as it was.
+    When the body raises, the temporary file is removed and ``path`` is left as it was. What a
+    killed process left under the temporary name is removed beforehand.
 
     Raises:
         OutputError: the disk is full, or its quota is used up.
+        UsageError: the path is not UTF-8.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = utf8_path(path).with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
         with full_disk_explained(path):
             yield partial
@@ -72,6 +75,21 @@ def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
         os.close(lock)
 
 
+def utf8_path(path: Path) -> Path:
+    """The path itself, where it is UTF-8: PyArrow and safetensors open no other.
+
+    Raises:
+        UsageError: it is not.
+    """
+    raw = os.fsencode(path)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        shown = raw.decode(errors="backslashreplace")
+        raise UsageError(f"the path {shown} is not UTF-8: rename it") from None
+    return path
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file atomically."""
     with atomic_path(path) as partial:
@@ -79,8 +97,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; the same value gives the same bytes."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write a value as indented JSON, atomically; the same value gives the same bytes.
+
+    Bytes of a path that are not UTF-8 (see `os.fsdecode`) are written as JSON escapes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sync_file(path: Path) -> None:

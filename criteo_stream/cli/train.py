@@ -8,7 +8,7 @@ import typer
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared
 from criteo_stream.base.place import is_writer
-from criteo_stream.base.toml import read_toml, path_from_text, write_toml
+from criteo_stream.base.toml import read_toml, write_toml
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
 from criteo_stream.runs.config import Execution, TrainConfig
@@ -82,8 +82,7 @@ def _merged(
         raise UsageError(f"{config} has no [train] table: give the config.toml of a run")
     explicit = {name: value for name, value in options.items() if name in typed(context)}
     start = raw.get("start", {}).get("from")
-    from_run = Path(path_from_text(start)) if start else None
-    return TrainConfig.from_dict(values | explicit, str(config)), from_run
+    return TrainConfig.from_dict(values | explicit, str(config)), Path(start) if start else None
 
 
 def config_text() -> str:

@@ -1,7 +1,6 @@
-"""TOML: what is written is read back the same, any path included."""
+"""TOML: what is written is read back the same."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.toml import path_from_text, path_to_text, read_toml, write_toml
+from criteo_stream.base.toml import read_toml, write_toml
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]))
 PLAIN = (
@@ -67,26 +66,6 @@ def test_it_is_written_as_ever() -> None:
         '[train]\nmodel = "fm"\nrows = 3\nrate = 1e-05\nscale = 0.01\nl2 = 7.2e-08\nnone = 0.0\n'
         "many = 1e+16\nlayer_norm = false\ntensorboard = true\n"
     )
-
-
-@given(st.binary().filter(lambda name: b"\0" not in name))
-@example(b"/data/\xff\xfe/caf\xe9")
-@example(b"/data/\x7f/\x1b")
-@example("/données/100%25/\\xff".encode())
-def test_any_path_survives(file: Path, name: bytes) -> None:
-    path = os.fsdecode(name)
-    tables = {"data": {"path": path_to_text(path)}}
-    assert os.fsencode(path_from_text(through_a_file(file, tables)["data"]["path"])) == name
-
-
-@given(WORDS.filter(lambda text: "\0" not in text))
-def test_a_path_that_is_text_stays_as_it_is(text: str) -> None:
-    assert path_to_text(text) == path_from_text(text) == text
-
-
-def test_bytes_of_a_path_that_are_no_text_are_marked() -> None:
-    text = path_to_text(Path(os.fsdecode(b"/data/\xff9")))
-    assert write_toml({"data": {"path": text}}) == '[data]\npath = "/data/\\u0000ff9"\n'
 
 
 @pytest.mark.parametrize(
