@@ -1,7 +1,7 @@
-"""Files that are whole or absent: atomic writes, checksums, a full disk told in words.
+"""Files that are whole or absent: atomic writes, checksums, a clear error for a full disk.
 
-A file is written under a temporary name in its own folder, synced, and renamed; a reader never
-meets half of one under its final name, whatever kills the writer.
+A file is written under a temporary name in its own folder, synced, and renamed. Whatever kills
+the writer, a reader never meets half a file under its final name.
 """
 
 import errno
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on leaving, sync it and rename it to ``path``.
+    """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
     When the body raises, the temporary file is removed and ``path`` is left as it was. What a
     killed process left under the temporary name is removed beforehand.
@@ -45,7 +45,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def full_disk_explained(path: Path) -> Iterator[None]:
-    """Turn "no space left" while writing ``path`` into an error that says what to do."""
+    """Turn "no space left" while writing ``path`` into an error that says what to do.
+
+    Raises:
+        OutputError: the disk is full, or its quota is used up.
+    """
     try:
         yield
     except OSError as error:
@@ -59,10 +63,10 @@ def full_disk_explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
-    """Hold a folder for this process; the lock goes with the process, however it ends.
+    """Lock a folder for this process; the lock ends with the process, however it ends.
 
     Raises:
-        Exception: ``busy``, when another process holds the folder.
+        Exception: ``busy``, when another process holds the lock.
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -106,12 +110,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content survive a power cut."""
+    """Make a file's content safe from a power cut."""
     _fsync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Make a folder's entries (a rename in it) survive a power cut."""
+    """Make a folder's entries, such as a renamed file, safe from a power cut."""
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 

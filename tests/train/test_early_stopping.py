@@ -87,6 +87,20 @@ def test_undefined_figures_keep_the_latest_and_use_up_no_patience(
     assert stopping.best == evaluation(number + 1, metric, 0.5)
 
 
+@given(METRICS, st.lists(st.none() | st.floats(0, 1), max_size=20))
+def test_an_undefined_figure_never_takes_the_place_of_one(
+    metric: Metric, figures: list[float | None]
+) -> None:
+    stopping = EarlyStopping(metric, 1)
+    for number, figure in enumerate(figures, start=1):
+        stopping.update(evaluation(number, metric, figure))
+        seen = [f for f in figures[:number] if f is not None]
+        best = (max if metric == "auc" else min)(seen) if seen else None
+        first = figures.index(best) + 1 if seen else number
+        assert stopping.best == evaluation(first, metric, best)
+        assert stopping.waited == number - first
+
+
 def test_only_its_own_metric_counts() -> None:
     stopping = EarlyStopping("log_loss", 1)
     other = asdict(evaluation(1, "log_loss", 0.5))
