@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing on a machine that others share.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # Read when torch is loaded: compute threads that spin while they wait make training ten times
 # slower on a busy machine.

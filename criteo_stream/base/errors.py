@@ -1,4 +1,4 @@
-"""Exceptions whose message is a sentence for a person.
+"""Errors whose message is a sentence for the user.
 
 The library raises; only the command line prints and exits.
 
@@ -8,12 +8,12 @@ The library raises; only the command line prints and exits.
     ├── DataSetError           a prepared data set that is incomplete, damaged or of another version
     ├── OutputError            an output folder that is in use, not empty, or on a full disk
     ├── RunError               a run folder or checkpoint that does not fit, or a run that diverged
-    └── OtherRankError         the cause is on another rank, which tells it
+    └── OtherRankError         the cause is on another rank, which reports it
 """
 
 
 class CriteoStreamError(Exception):
-    """Base of all errors that a user can act on: says what is wrong, where, and what to do."""
+    """Base of all errors that a user can act on: what is wrong, where, and what to do."""
 
     exit_code = 1
 
@@ -41,4 +41,4 @@ class RunError(CriteoStreamError):
 
 
 class OtherRankError(CriteoStreamError):
-    """The cause is on another rank, which tells it; empty where nothing is left to say."""
+    """The cause is on another rank, which reports it; the message may be empty."""

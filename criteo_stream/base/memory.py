@@ -1,4 +1,4 @@
-"""Memory of a process tree, as every figure of this package means it.
+"""Memory of a process tree: what every memory figure of this package means.
 
 Anonymous and shared memory: ``Pss_Anon + Pss_Shmem`` of ``/proc/PID/smaps_rollup``. Page cache
 that the kernel can drop (files read, written or mapped) does not count.
@@ -15,7 +15,7 @@ from typing import Self
 
 
 def tree_bytes(pid: int) -> int:
-    """Memory of a process and its descendants; 0 where the system does not tell."""
+    """Bytes that a process and its descendants take; 0 where the system does not say."""
     total = 0
     for process in process_tree(pid):
         try:
@@ -28,7 +28,7 @@ def tree_bytes(pid: int) -> int:
 
 
 def process_tree(pid: int) -> Iterator[int]:
-    """A process and its descendants, as far as the system tells of them."""
+    """Ids of a process and its descendants, as far as the system lists them."""
     yield pid
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
@@ -40,7 +40,7 @@ def process_tree(pid: int) -> Iterator[int]:
 
 
 def available_bytes() -> int | None:
-    """Memory that can still be had, within the control group's limit; None where untold."""
+    """Bytes that can still be allocated, within the control group's limit; None if unknown."""
     free = []
     try:
         text = Path("/proc/meminfo").read_text()
@@ -58,7 +58,7 @@ class PeakMemory:
     """Samples the memory of this process tree in the background; ``peak_bytes`` is the largest.
 
     Args:
-        interval: seconds between samples; longer where a sample of a huge process is slow, so
+        interval: seconds between samples. Where sampling a huge process is slow, the gap grows so
             that sampling takes at most a fiftieth of a core.
     """
 
@@ -83,7 +83,7 @@ class PeakMemory:
         self.sample()
 
     def sample(self) -> int:
-        """Take a sample now; the memory at this moment."""
+        """Take a sample now and return it, in bytes."""
         now = tree_bytes(os.getpid())
         self.peak_bytes = max(self.peak_bytes, now)
         return now

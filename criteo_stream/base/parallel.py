@@ -1,4 +1,4 @@
-"""Work on several threads with a bound on what is in flight, results in order."""
+"""Work on several threads: results in order, a bounded number of items in flight."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,11 @@ Result = TypeVar("Result")
 def ordered_map(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Apply a function on the pool; results in the order of the items, ``ahead`` in flight.
+    """Apply a function to items on a pool; yield the results in the order of the items.
 
-    Items are drawn in the caller's thread, only as fast as results are taken.
+    At most ``ahead`` items are in flight. They are drawn in the caller's thread, only as fast as
+    results are taken. When a call fails, or the caller stops early, those not yet begun are
+    cancelled.
     """
     pending: deque[Future[Result]] = deque()
     try:

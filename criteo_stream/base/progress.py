@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, elsewhere a plain line every ten seconds."""
 
 import sys
 import threading
@@ -13,13 +13,14 @@ _PLAIN_SECONDS: Final = 10.0
 
 
 class Progress:
-    """Rows done of one stage, with rows/s and the time left.
+    """Shows how many rows of a stage are done, how fast, and the time left.
 
     Args:
-        stage: what the bar is called.
-        total: rows of the whole stage; None where it is not known beforehand.
-        done: rows that an earlier try finished already.
+        stage: name of the bar.
+        total: rows of the whole stage; None if unknown.
+        done: rows that an earlier try has finished; they do not count towards the speed.
         quiet: show nothing.
+        unit: what is counted, where it is not rows.
         stream: where to show it; default stderr.
     """
 
@@ -68,11 +69,11 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Rows done, those of an earlier try included."""
+        """Rows done, including those of an earlier try."""
         return self._done
 
     def advance(self, rows: int) -> None:
-        """Count rows as done; any thread may."""
+        """Count more rows as done; any thread may call it."""
         with self._lock:
             self._done += rows
             self._bar.update(rows)

@@ -1,4 +1,4 @@
-"""The ids that mean the same in every categorical column; known values come after them."""
+"""Ids with the same meaning in every categorical column; known values come after them."""
 
 from typing import Final
 

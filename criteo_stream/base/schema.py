@@ -1,4 +1,4 @@
-"""The columns of a Criteo row, the splits, and the sizes that every part agrees on."""
+"""Columns of a Criteo row, splits, and the sizes on which all parts agree."""
 
 from typing import Final
 
@@ -12,6 +12,6 @@ SPLITS: Final = ("train", "valid", "test")
 FORMAT_VERSION: Final = 2
 """Version of the prepared data set's layout; a reader refuses any other."""
 BLOCK_ROWS: Final = 2**20
-"""Rows of a block: lines of one input that are parsed, permuted and written together."""
+"""Rows of a block: lines of one input that are parsed, shuffled and written together."""
 ROW_GROUP_ROWS: Final = 2**15
-"""Rows of a Parquet row group, the unit that training permutes (the last of a shard is shorter)."""
+"""Rows of a Parquet row group, the unit that training shuffles; the last of a shard is shorter."""

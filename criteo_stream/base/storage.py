@@ -1,7 +1,7 @@
-"""Files that are whole or absent: atomic writes, checksums, a full disk told in words.
+"""Files that are whole or absent: atomic writes, checksums, a clear error for a full disk.
 
-A file is written under a temporary name in its own folder, synced, and renamed; a reader never
-meets half of one under its final name, whatever kills the writer.
+A file is written under a temporary name in its own folder, synced, and renamed. Whatever kills
+the writer, a reader never meets half a file under its final name.
 """
 
 import errno
@@ -14,21 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.base.errors import OutputError
+from criteo_stream.base.errors import OutputError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on leaving, sync it and rename it to ``path``.
+    """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
-    When the body raises, the temporary file is removed and ``path`` is left as it was.
+    When the body raises, the temporary file is removed and ``path`` is left as it was. What a
+    killed process left under the temporary name is removed beforehand.
 
     Raises:
         OutputError: the disk is full, or its quota is used up.
+        UsageError: the path is not UTF-8.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = utf8_path(path).with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
     try:
         with full_disk_explained(path):
             yield partial
@@ -42,7 +45,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def full_disk_explained(path: Path) -> Iterator[None]:
-    """Turn "no space left" while writing ``path`` into an error that says what to do."""
+    """Turn "no space left" while writing ``path`` into an error that says what to do.
+
+    Raises:
+        OutputError: the disk is full, or its quota is used up.
+    """
     try:
         yield
     except OSError as error:
@@ -56,10 +63,10 @@ def full_disk_explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
-    """Hold a folder for this process; the lock goes with the process, however it ends.
+    """Lock a folder for this process; the lock ends with the process, however it ends.
 
     Raises:
-        Exception: ``busy``, when another process holds the folder.
+        Exception: ``busy``, when another process holds the lock.
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -72,6 +79,21 @@ def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
         os.close(lock)
 
 
+def utf8_path(path: Path) -> Path:
+    """The path itself, where it is UTF-8: PyArrow and safetensors open no other.
+
+    Raises:
+        UsageError: it is not.
+    """
+    raw = os.fsencode(path)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        shown = raw.decode(errors="backslashreplace")
+        raise UsageError(f"the path {shown} is not UTF-8: rename it") from None
+    return path
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file atomically."""
     with atomic_path(path) as partial:
@@ -79,17 +101,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically; the same value gives the same bytes."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write a value as indented JSON, atomically; the same value gives the same bytes.
+
+    Bytes of a path that are not UTF-8 (see `os.fsdecode`) are written as JSON escapes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content survive a power cut."""
+    """Make a file's content safe from a power cut."""
     _fsync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Make a folder's entries (a rename in it) survive a power cut."""
+    """Make a folder's entries, such as a renamed file, safe from a power cut."""
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 

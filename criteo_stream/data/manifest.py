@@ -13,7 +13,7 @@ from typing import Any
 
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import FORMAT_VERSION, SPLITS
-from criteo_stream.base.storage import file_crc32, write_json
+from criteo_stream.base.storage import file_crc32, utf8_path, write_json
 from criteo_stream.data.folder import DataFolder
 
 
@@ -134,8 +134,9 @@ class Manifest:
         Raises:
             DataSetError: there is none (the set is not complete), it is not of this format
                 version, or it is damaged or edited.
+            UsageError: the folder's path is not UTF-8.
         """
-        path = DataFolder(folder).manifest
+        path = DataFolder(utf8_path(folder)).manifest
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

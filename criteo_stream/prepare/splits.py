@@ -112,7 +112,8 @@ def _random_bits(
 
     Unlike NumPy's generators, it is the same in every version.
     """
-    start = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+    name = key.encode(errors="surrogateescape")  # an input's name need not be UTF-8
+    start = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
     x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x += np.uint64(start)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,9 +1,7 @@
 """The options of training: those that decide a run's weights, and how training is executed."""
 
-import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
@@ -283,28 +281,3 @@ class ExecutionKeywords(TypedDict, total=False):
 def flag(name: str) -> str:
     """The option of the command line for a field of `TrainConfig`."""
     return declared(TrainConfig)[name].flag if name in declared(TrainConfig) else f"--{name}"
-
-
-def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of plain values as TOML; a JSON string is a valid TOML string."""
-    lines = []
-    for table, values in tables.items():
-        lines.append(f"[{table}]")
-        for name, value in values.items():
-            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        UsageError: it is missing or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no such configuration file: {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None

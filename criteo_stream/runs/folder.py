@@ -8,9 +8,10 @@ from typing import Any
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import RunError, UsageError
-from criteo_stream.base.storage import full_disk_explained, locked_folder, write_bytes
+from criteo_stream.base.storage import full_disk_explained, locked_folder, utf8_path, write_bytes
+from criteo_stream.base.toml import read_toml, write_toml
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.runs.config import ResolvedConfig, read_toml, write_toml
+from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.history import History
 
 CONFIG_NAME = "config.toml"
@@ -33,10 +34,14 @@ class RunRecord:
 
 
 class RunFolder:
-    """``RUN/``: names of what is in it, and what it was begun with."""
+    """``RUN/``: names of what is in it, and what it was begun with.
+
+    Raises:
+        UsageError: its path is not UTF-8.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = utf8_path(Path(path))
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
         self.tensorboard = self.path / "tensorboard"
@@ -96,6 +101,7 @@ class RunFolder:
 
         Raises:
             RunError: it was begun with another data set or other options: names what differs.
+            UsageError: a path that it would record is not UTF-8.
         """
         if self._config.exists():
             self._refuse_other(self.read(), config, manifest, from_run)
@@ -103,14 +109,14 @@ class RunFolder:
         tables: dict[str, dict[str, object]] = {
             "package": {"version": __version__},
             "data": {
-                "path": str(data.resolve()),
+                "path": str(utf8_path(data.resolve())),
                 "fingerprint": manifest.fingerprint,
                 "fit_fingerprint": manifest.fit_fingerprint,
             },
             "train": config.to_dict(),
         }
         if from_run is not None:
-            tables["start"] = {"from": str(from_run.resolve())}
+            tables["start"] = {"from": str(utf8_path(from_run.resolve()))}
         write_bytes(self._config, write_toml(tables).encode())
         return False
 

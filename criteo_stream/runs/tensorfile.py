@@ -1,7 +1,16 @@
-"""Tensors in a file in the safetensors format, streamed out and checksummed in one pass.
+"""Tensors in a file in the safetensors format, written and checksummed in one pass.
 
-The format is a JSON header and plain bytes: reading it runs no code. The library writes it too,
-yet it has no checksum, and its older versions first copy all tensors in memory.
+The format is a JSON header and plain bytes: reading it runs no code. The library's readers read
+these files. Its own writer is not used, for the memory that it can take beside the tensors:
+
+* Its versions 0.5.3, 0.6.2 and 0.7.0 copy all tensors first. To write 1.00 GB of them took
+  1,001 MB more (``Pss_Anon + Pss_Shmem``, sampled from another process), version 0.8.0 took 2 MB,
+  `write_tensors` none. Any version from 0.4.3 on is allowed.
+* From a GPU, all versions hold every tensor in host memory at once (by their source);
+  `write_tensors` holds one.
+
+Time was no reason: with its sync and a second pass for the checksum, 0.8.0 took 2.8 to 5.0 s,
+`write_tensors` 4.5 to 7.0 s, on two busy cores.
 """
 
 import json

@@ -23,21 +23,21 @@ class EarlyStopping:
     def update(self, evaluation: HistoryLine) -> bool:
         """Take an evaluation in; whether it is the best so far.
 
-        An undefined figure (AUC of a set without positives or negatives) says nothing: the
-        latest weights then count as best, and patience is not used up.
+        An undefined figure (AUC of a set of one label, an infinite log loss) beats no figure.
+        While all are undefined, the latest weights count as best and no patience is used up.
         """
-        figure = getattr(evaluation, self.metric)
-        if figure is None:
-            self.best = evaluation
-            return True
-        before = None if self.best is None else getattr(self.best, self.metric)
-        if before is None:
-            better = True
+        figure, before = self._figure(evaluation), self._figure(self.best)
+        if figure is None or before is None:
+            better = before is None
         else:
             better = figure > before if _HIGHER_IS_BETTER[self.metric] else figure < before
         self.best = evaluation if better else self.best
         self.waited = 0 if better else self.waited + 1
         return better
+
+    def _figure(self, evaluation: HistoryLine | None) -> float | None:
+        figure: float | None = None if evaluation is None else getattr(evaluation, self.metric)
+        return figure
 
     @property
     def step(self) -> int | None:

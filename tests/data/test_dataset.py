@@ -46,7 +46,7 @@ def ranks_of(data: Path, world_size: int, **options: Any) -> list[CriteoDataset]
     ]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 20), st.integers(1, 300), st.integers(0, 5), st.data())
 def test_batches_are_the_same_on_any_number_of_ranks(
     data: Path, lanes: int, batch_size: int, epoch: int, draw: st.DataObject
@@ -62,7 +62,7 @@ def test_batches_are_the_same_on_any_number_of_ranks(
     assert joined([[row_numbers(b) for b in dataset] for dataset in ranks]) == batches
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(30, 200), st.integers(1, 4), st.integers(1, 4), st.data())
 def test_continues_exactly_on_another_number_of_ranks(
     data: Path, batch_size: int, before: int, after: int, draw: st.DataObject

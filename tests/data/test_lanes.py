@@ -24,7 +24,7 @@ def read_all(reader: LaneReader, dataset: CriteoDataset, lanes: range) -> np.nda
     return np.concatenate(rows)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 200), st.integers(0, 9), st.data())
 def test_each_consumer_decodes_a_group_once(
     data: Path, lanes: int, batch_size: int, seed: int, draw: st.DataObject

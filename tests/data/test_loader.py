@@ -1,8 +1,6 @@
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from criteo_stream.data.dataset import Batch, CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from tests.data.test_dataset import row_numbers
 from tests.support.prepared import write_data_set
+from tests.support.processes import wait_for
 
 
 def loader_threads() -> list[threading.Thread]:
@@ -94,13 +93,6 @@ def test_leaving_early_stops_the_threads_at_once(data: Path) -> None:
     assert not loader_threads()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "this should have happened long ago"
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize("prefetch", [1, 3])
 def test_threads_read_ahead_as_far_as_allowed(
     data: Path, monkeypatch: pytest.MonkeyPatch, prefetch: int
@@ -117,7 +109,7 @@ def test_threads_read_ahead_as_far_as_allowed(
     iterator = iter(CriteoLoader(CriteoDataset(data, batch_size=20), 2, prefetch))
     for taken in range(1, 8):
         next(iterator)
-        wait_until(lambda taken=taken: allocated >= taken + prefetch)
+        wait_for(lambda taken=taken: allocated >= taken + prefetch)
         assert allocated == taken + prefetch
 
 

@@ -3,7 +3,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import UsageError
@@ -46,7 +46,6 @@ def joined(parts: Iterable[list[int]]) -> list[int]:
     return list(chain.from_iterable(parts))
 
 
-@settings(deadline=None)
 @given(order=orders(), epoch=st.integers(0, 1000))
 def test_every_row_exactly_once_in_batches_of_the_promised_size(order: Order, epoch: int) -> None:
     epoch_batches = batches(order, epoch, range(order.lanes))
@@ -57,7 +56,6 @@ def test_every_row_exactly_once_in_batches_of_the_promised_size(order: Order, ep
     assert sum(sizes) == order.rows
 
 
-@settings(deadline=None)
 @given(order=orders(), data=st.data())
 def test_ranks_and_workers_share_each_batch(order: Order, data: st.DataObject) -> None:
     whole = batches(order, 3, range(order.lanes))
@@ -72,7 +70,6 @@ def test_ranks_and_workers_share_each_batch(order: Order, data: st.DataObject) -
         assert joined(part[number] for part in parts) == batch
 
 
-@settings(deadline=None)
 @given(order=orders(), data=st.data())
 def test_the_rest_after_a_batch_is_the_rest(order: Order, data: st.DataObject) -> None:
     whole = batches(order, 1, range(order.lanes))
@@ -87,7 +84,6 @@ def test_the_rest_after_a_batch_is_the_rest(order: Order, data: st.DataObject) -
         assert rest == whole[batch:]
 
 
-@settings(deadline=None)
 @given(order=orders(), data=st.data())
 def test_a_consumer_touches_few_groups(order: Order, data: st.DataObject) -> None:
     consumers = data.draw(st.integers(1, order.lanes))
@@ -102,7 +98,6 @@ def test_a_consumer_touches_few_groups(order: Order, data: st.DataObject) -> Non
     assert sum(map(len, touched)) <= len(order.group_rows) + consumers - 1
 
 
-@settings(deadline=None)
 @given(order=orders())
 def test_only_the_ends_of_a_lane_share_their_group(order: Order) -> None:
     plan = order.plan(0, range(order.lanes))
@@ -112,7 +107,6 @@ def test_only_the_ends_of_a_lane_share_their_group(order: Order) -> None:
     assert all(segment.start < segment.stop for segments in plan for segment in segments)
 
 
-@settings(deadline=None)
 @given(lanes=st.integers(0, 40), begin=st.integers(0, 9), parts=st.integers(1, 50))
 def test_shares_are_neighbours_that_cover_all(lanes: int, begin: int, parts: int) -> None:
     owned = range(begin, begin + lanes)

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import DataSetError
@@ -33,7 +33,6 @@ def test_reads_back_every_row_group_in_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.concatenate(arrays), getattr(expected, field))
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32), bits=st.integers(1, 31))
 def test_ids_of_any_size_and_any_float_survive(
     tmp_path_factory: pytest.TempPathFactory, seed: int, bits: int

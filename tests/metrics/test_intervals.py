@@ -69,7 +69,7 @@ def test_the_auc_s_interval_is_delong_s_over_all_pairs(seed: int) -> None:
     assert delong_interval(logits, labels) == pytest.approx(naive_interval(wins(logits, labels)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-2, 2), st.booleans()), min_size=1, max_size=30))
 def test_small_sets_and_ties(rows: list[tuple[int, bool]]) -> None:
     logits = np.array([x for x, _ in rows], np.float32)

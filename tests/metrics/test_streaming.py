@@ -80,7 +80,7 @@ def test_each_figure_is_a_torchmetric_of_its_own(metric: Metric, figure: str) ->
     assert float(metric.compute()) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.booleans()), min_size=1),
     st.integers(1, 7),
@@ -97,7 +97,7 @@ def test_bins_are_monotone_and_ties_count_half(rows: list[tuple[float, bool]], b
     assert auc == (pytest.approx(float(wins.mean())) if wins.numel() else None)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 400), st.lists(st.integers(0, 400), max_size=5), st.integers(0, 1000))
 def test_parts_add_up_to_the_whole(rows: int, cuts: list[int], seed: int) -> None:
     logits, labels = clicks(rows, seed)

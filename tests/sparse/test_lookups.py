@@ -41,7 +41,7 @@ def table_and_ids(
     return table, ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(shapes)
 def test_sums_equal_the_stock_recipe(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, linear, seed = shape
@@ -66,7 +66,7 @@ def test_sums_equal_the_stock_recipe(shape: tuple[int, ...]) -> None:
     assert_valid(gradient, ids)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes)
 def test_lookup_equals_the_stock_embedding(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, _, seed = shape
@@ -94,7 +94,7 @@ def assert_valid(gradient: Tensor, ids: Tensor) -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes)
 def test_ascending_columns_change_nothing(shape: tuple[int, ...]) -> None:
     batch, fields, rows, k, linear, seed = shape

@@ -46,7 +46,7 @@ def plain_sums(
 
 
 @pytest.mark.parametrize("numeric", ["value", "bins", "both"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes)
 def test_sums_and_gradients_equal_the_definition(numeric: str, shape: tuple[int, ...]) -> None:
     batch, categorical, numbers, size, k, linear, width, seed = shape

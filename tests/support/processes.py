@@ -272,10 +272,15 @@ def torchrun(
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
-    """Poll until something is so; fails when it never is."""
+    """Poll until something is so.
+
+    Raises:
+        TimeoutError: it never is: whatever is waited for counts as hanging.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
+        if time.monotonic() >= deadline:
+            raise TimeoutError("it never came to be")
         time.sleep(0.01)
 
 

@@ -62,7 +62,7 @@ def test_the_same_rows_as_ever() -> None:
     assert zlib.crc32(chunk.probabilities.tobytes()) == 467537525
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(start=st.integers(0, CHUNK_ROWS + 2990), rows=st.integers(0, 10))
 def test_a_row_depends_on_seed_and_number_alone(log: bytes, start: int, rows: int) -> None:
     lines = log.splitlines(keepends=True)

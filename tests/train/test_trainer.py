@@ -18,12 +18,13 @@ from torch import nn
 
 from criteo_stream import Trainer, plot
 from criteo_stream.base.errors import DataSetError, OutputError, RunError, UsageError
+from criteo_stream.base.toml import read_toml
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.evaluation import Evaluation
 from criteo_stream.predict.restore import load_run
 from criteo_stream.runs import checkpoint
 from criteo_stream.runs.checkpoint import CheckpointFolder
-from criteo_stream.runs.config import Execution, TrainConfig, read_toml
+from criteo_stream.runs.config import Execution, TrainConfig
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import History, HistoryLine
 from criteo_stream.runs.state import weights_in
@@ -118,7 +119,6 @@ def test_a_signal_in_the_last_step_is_too_late(
 
 @settings(
     max_examples=3,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

@@ -1,0 +1,165 @@
+"""Progress: rows are counted whatever the threads, and told in lines where there is no terminal."""
+
+import io
+import re
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from criteo_stream.base import progress
+from criteo_stream.base.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Time that goes on only when it is told to."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+@given(
+    first=st.integers(0, 10**6),
+    steps=st.lists(st.integers(0, 10**6)),
+    total=st.none() | st.integers(0, 10**9),
+)
+def test_rows_add_up(first: int, steps: list[int], total: int | None) -> None:
+    for stream in (io.StringIO(), Terminal()):
+        with Progress("read", total, done=first, stream=stream) as bar:
+            for rows in steps:
+                bar.advance(rows)
+        assert bar.done == first + sum(steps)
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_several_threads_advance_it(stream: io.StringIO) -> None:
+    begin = threading.Barrier(8)
+
+    def work() -> None:
+        begin.wait(60)
+        for _ in range(500):
+            bar.advance(3)
+
+    with Progress("read", 8 * 500 * 3, stream=stream) as bar:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert bar.done == 8 * 500 * 3
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_quiet_prints_nothing(clock: Clock, stream: io.StringIO) -> None:
+    with Progress("read", 100, quiet=True, stream=stream) as bar:
+        bar.write("a line")
+        bar.note("loss 1")
+        clock.now += 1000
+        bar.advance(50)
+    assert bar.done == 50
+    assert not stream.getvalue()
+
+
+def test_a_plain_line_now_and_then(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("read", 4000, done=1000, stream=stream) as bar:
+        clock.now += 9.9
+        bar.advance(500)
+        assert not stream.getvalue()
+        clock.now += 0.1
+        bar.advance(500)
+        assert stream.getvalue() == "read: 2,000 of 4,000 rows, 100 rows/s 20 s left\n"
+        clock.now += 9.9
+        bar.advance(500)
+        assert stream.getvalue().count("\n") == 1
+        bar.note("loss 0.5")
+        clock.now += 0.1
+        bar.advance(1500)
+    assert stream.getvalue().splitlines()[1:] == [
+        "read: 4,000 of 4,000 rows, 150 rows/s 0 s left  loss 0.5",
+        "read: 4,000 of 4,000 rows, 150 rows/s in 20.0 s  loss 0.5",
+    ]
+
+
+def test_without_a_total(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("predict", None, stream=stream) as bar:
+        clock.now += 10
+        bar.advance(70)
+    assert stream.getvalue() == (
+        "predict: 70 rows, 7 rows/s\npredict: 70 rows, 7 rows/s in 10.0 s\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "done", "line"),
+    [
+        (0, 0, "fit: 0 rows, 0 rows/s in 0.0 s"),
+        (None, 0, "fit: 0 rows, 0 rows/s in 0.0 s"),
+        (5, 5, "fit: 5 of 5 rows, 0 rows/s in 0.0 s"),
+    ],
+)
+def test_nothing_to_do(clock: Clock, total: int | None, done: int, line: str) -> None:
+    stream = io.StringIO()
+    with Progress("fit", total, done=done, stream=stream):
+        pass
+    assert stream.getvalue() == f"{line}\n"
+
+
+def test_no_rows_for_a_while(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("fit", 8, unit="counts", stream=stream) as bar:
+        clock.now += 60
+        bar.advance(0)
+    assert stream.getvalue().splitlines()[0] == "fit: 0 of 8 counts, 0 counts/s"
+
+
+def test_a_failure_is_not_told_as_an_end(clock: Clock) -> None:
+    stream = io.StringIO()
+    bar = Progress("read", 4, stream=stream)
+    with pytest.raises(KeyboardInterrupt), bar:
+        raise KeyboardInterrupt
+    assert not stream.getvalue()
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0.1, 1000))
+def test_the_rate_leaves_out_what_an_earlier_try_did(first: int, rows: int, seconds: float) -> None:
+    stream, clock = io.StringIO(), Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "time", clock)
+        with Progress("read", None, done=first, stream=stream) as bar:
+            clock.now += seconds
+            bar.advance(rows)
+    last = stream.getvalue().splitlines()[-1]
+    found = re.fullmatch(r"read: ([\d,]+) rows, ([\d,]+) rows/s in ([\d.]+) s", last)
+    assert found
+    assert found[1] == f"{first + rows:,}"
+    assert abs(int(found[2].replace(",", "")) - rows / seconds) <= 1
+    assert found[3] == f"{seconds:.1f}"
+
+
+def test_a_terminal_has_a_bar(clock: Clock) -> None:
+    stream = Terminal()
+    with Progress("read", 4000, done=1000, stream=stream) as bar:
+        bar.note("loss 0.5")
+        bar.advance(3000)
+        bar.write("a line of its own")
+    shown = re.split(r"[\r\n]+", stream.getvalue())
+    assert "a line of its own" in [line.strip() for line in shown]
+    assert "4.00k/4.00k" in shown[-2]
+    assert "loss 0.5" in shown[-2]
