@@ -23,7 +23,10 @@ _NOISE = re.compile(r"\((r|tm|c)\)|@.*|\b(cpu|processor|\d+-core)\b", re.IGNOREC
 
 
 def commit() -> str:
-    """Hash of the code that runs; ``-dirty`` after it: tracked files differ; ``unknown``: no git."""
+    """Hash of the code that runs, ending in ``-dirty`` if it was changed; ``unknown`` without git.
+
+    Only tracked files count as code.
+    """
     hash_ = _git("rev-parse", "HEAD")
     if hash_ is None:
         return "unknown"
