@@ -1,25 +1,36 @@
-# Every target makes its own environment in .venv; a second run reinstalls nothing.
+# Every target makes its own environment: .venv, or .venv-lowest for the lowest versions of the
+# dependencies. A second run reinstalls nothing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+PYTEST := -m pytest -n auto --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format faults slow bench clean
+.PHONY: help demo test test-lowest check format faults slow bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	touch $@
+
 demo: $(STAMP) ## synthetic data to a trained, evaluated and predicting model, under 3 minutes
 	$(BIN)/criteo-stream demo --out demo-output --force
 
 test: check ## lint, types and the whole test suite
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python $(PYTEST)
+
+test-lowest: $(LOWEST)/.installed ## the test suite with the lowest versions of the dependencies
+	$(LOWEST)/bin/python $(PYTEST)
 
 check: $(STAMP) ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
@@ -40,5 +51,5 @@ bench: $(STAMP) ## every benchmark in a quick setting
 	$(BIN)/python -m benchmarks.run_all
 
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,7 +22,8 @@ from statistics import mean, stdev
 from typing import Any, Final
 from unittest import mock
 
-from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.machine import table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import torch
 from torch import Tensor
@@ -175,7 +176,7 @@ def main() -> None:
     print(text)
     if arguments.document:
         write_section(arguments.document, arguments.section or "ablation", text)
-    print(json.dumps({"benchmark": "ablation", "machine": describe(), "rows": compared_rows}))
+    print(json.dumps({**origin("ablation"), "rows": compared_rows}))
 
 
 if __name__ == "__main__":

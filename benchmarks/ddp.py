@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.machine import table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import torch
 import torch.distributed as dist
@@ -142,7 +143,7 @@ def main() -> None:
                 steps = 11 if arguments.quick else 31
                 rows.append(measure(world_size, batch, steps, stock=stock))
     print(table(rows))
-    print(json.dumps({"benchmark": "ddp", "machine": describe(), "rows": rows}))
+    print(json.dumps({**origin("ddp"), "rows": rows}))
 
 
 if __name__ == "__main__":

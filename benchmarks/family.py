@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.machine import alternate, describe, ratio, table  # isort: skip (before torch)
+from benchmarks.machine import alternate, ratio, table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import numpy as np
 import torch
@@ -244,7 +245,7 @@ def main() -> None:
         rows = [{**row, "rows/s of fm's": row["ours rows/s"] / fm} for row in rows]
     print(table(rows))
     print(f"\n{torch.get_num_threads()} threads\n")
-    print(json.dumps({"benchmark": "family", "machine": describe(), "rows": rows}))
+    print(json.dumps({**origin("family"), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import numpy as np
 import numpy.typing as npt
@@ -253,8 +254,7 @@ def main() -> None:
     pa.set_cpu_count(1)
     rows = 4 * ROW_GROUP_ROWS if options.quick else 16 * ROW_GROUP_ROWS
     result: dict[str, Any] = {
-        "benchmark": "loader",
-        "machine": machine,
+        **origin("loader", machine),
         "repetitions": options.repetitions,
     }
     with tempfile.TemporaryDirectory() as name:

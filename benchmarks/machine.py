@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def describe() -> dict[str, Any]:
-    """CPU, cores, memory and versions."""
+    """CPU, cores this process may use, memory in GB and load average."""
     cpu = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -26,9 +26,13 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(pages / 1e9),
         "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "polars", "pyarrow", "numpy")},
     }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that a figure depends on most."""
+    packages = ("torch", "polars", "pyarrow", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def alternate(

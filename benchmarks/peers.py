@@ -31,7 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.machine import table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -206,7 +207,7 @@ def main() -> None:
     print(text)
     if arguments.document:
         write_section(arguments.document, arguments.section, text)
-    print(json.dumps({"benchmark": "peers", "machine": describe(), "rows": parts.rows,
+    print(json.dumps({**origin("peers"), "rows": parts.rows,
                       "peers": results}))  # fmt: skip
 
 

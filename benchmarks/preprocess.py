@@ -16,8 +16,6 @@ the process tree. Without ``--raw`` the file is made by `criteo_stream.synthetic
 import argparse
 import gzip
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from benchmarks.record import origin
 
 STAGES: Final = ("read", "fit", "encode")
 
@@ -162,9 +162,8 @@ def main() -> None:
         inputs = arguments.raw or make_inputs(folder, rows)
         repetitions = arguments.repetitions or (3 if arguments.quick else 5)
         figures = {raw.name: compare(raw, repetitions, arguments.memory) for raw in inputs}
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
         print(table(figures))
-        print(json.dumps(figures))
+        print(json.dumps({**origin("preprocess"), "inputs": figures}))
 
 
 if __name__ == "__main__":

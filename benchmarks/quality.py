@@ -19,7 +19,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.machine import table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 from benchmarks.document import write_section
 from benchmarks.references import (
@@ -127,7 +128,7 @@ def main() -> None:
     print(text)
     if arguments.document:
         write_section(arguments.document, arguments.section, text)
-    print(json.dumps({"benchmark": "quality", "machine": describe(), "rows": rows}))
+    print(json.dumps({**origin("quality"), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.machine import describe, table  # isort: skip (before torch)
+from benchmarks.machine import table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import torch
 from torch import Tensor
@@ -126,7 +127,7 @@ def main() -> None:
         sizes = arguments.batch_size or [2048, 8192]
         rows = [measure(data, size, repetitions) for size in sizes]
     print(table(rows))
-    print(json.dumps({"benchmark": "train", "machine": describe(), "rows": rows}))
+    print(json.dumps({**origin("train"), "rows": rows}))
 
 
 if __name__ == "__main__":

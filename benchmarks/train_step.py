@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.machine import alternate, describe, ratio, table  # isort: skip (before torch)
+from benchmarks.machine import alternate, ratio, table  # isort: skip (before torch)
+from benchmarks.record import origin  # isort: skip (before torch)
 
 import numpy as np
 import torch
@@ -204,7 +205,7 @@ def main() -> None:
     rows = [measure(s, 7 if arguments.quick else 11, bandwidth) for s in settings]
     print(table(rows))
     print(f"\ncopy bandwidth {bandwidth / 1e9:.1f} GB/s, {torch.get_num_threads()} threads\n")
-    print(json.dumps({"benchmark": "train_step", "machine": describe(), "rows": rows}))
+    print(json.dumps({**origin("train_step"), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,14 @@ def test_what_is_packed(built: Path) -> None:
     assert {
         "README.md",
         "LICENSE",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
         "Makefile",
+        "constraints.txt",
+        "constraints-lowest.txt",
+        ".ci/run",
+        ".github/workflows/test.yml",
+        ".pre-commit-config.yaml",
         "tests/conftest.py",
         "tools/synthesize.py",
     } <= packed

@@ -21,6 +21,12 @@ from tests.support.raw_lines import raw_lines, reczoo_lines, write_raw
 from tools import document_options
 
 DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted(REPOSITORY.glob("docs/*.md")))]
+LINKED = [
+    "CONTRIBUTING.md",
+    "benchmarks/LOG.md",
+    "benchmarks/README.md",
+    "benchmarks/results/README.md",
+]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
@@ -82,7 +88,7 @@ def assert_works(done: subprocess.CompletedProcess[str], what: str) -> None:
     assert not done.returncode, f"{what}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "benchmarks/README.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, *LINKED])
 def test_links_lead_somewhere(document: str) -> None:
     path = REPOSITORY / document
     for target in LINK.findall(path.read_text()):
