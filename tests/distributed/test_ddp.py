@@ -158,9 +158,8 @@ def test_torchrun_ends_a_run_whose_rank_raises(data: Path, tmp_path: Path) -> No
     assert "criteo_stream/" not in text, "a traceback through the package"
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # without torchrun: test_a_signal_saves_and_ends_well
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_torchrun_is_stopped_by_a_signal_and_loses_nothing(
     data: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

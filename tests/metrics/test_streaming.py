@@ -21,6 +21,7 @@ from criteo_stream.metrics.streaming import (
     NormalizedEntropy,
     StreamingAUC,
 )
+from tests.support.processes import on_ranks
 
 
 def clicks(rows: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -196,7 +197,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_give_the_figures_of_all_rows(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)
+    on_ranks(_rank, str(tmp_path))
     expected = figures_of(*clicks(2000)).to_dict()
     for rank in (0, 1):
         figures = torch.load(tmp_path / f"{rank}.pt")

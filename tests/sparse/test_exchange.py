@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.models import FM
 from criteo_stream.sparse.exchange import average_sparse, distributed
+from tests.support.processes import on_ranks
 
 # Rows of each rank; the last entries leave one rank, then both, without rows.
 SHARES = [(5, 3), (1, 7), (0, 4), (6, 0), (0, 0)]
@@ -64,7 +64,7 @@ def train_rank(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_give_the_gradient_of_one_process(tmp_path: Path) -> None:
-    mp.spawn(train_rank, (str(tmp_path),), nprocs=RANKS)
+    on_ranks(train_rank, str(tmp_path), ranks=RANKS)
     found = [torch.load(tmp_path / f"gradients-{rank}.pt") for rank in range(RANKS)]
     for step, share in enumerate(SHARES):
         model = fm()

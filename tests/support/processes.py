@@ -188,6 +188,22 @@ def run_code(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return _to_its_end(_execute, text, {}, folder)
 
 
+def on_ranks(function: Callable[..., None], *arguments: Any, ranks: int = 2) -> None:
+    """Call ``function(rank, *arguments)`` in a process per rank; fails where one fails or hangs."""
+    processes = [
+        _CONTEXT.Process(target=function, args=(rank, *arguments), daemon=True)
+        for rank in range(ranks)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(TIMEOUT)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0] * ranks, f"exit codes by rank: {codes}"
+
+
 def _to_its_end(
     function: Callable[[Any], None], argument: Any, env: Mapping[str, str], folder: Path | None
 ) -> subprocess.CompletedProcess[str]:
