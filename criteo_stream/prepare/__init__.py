@@ -29,6 +29,7 @@ Around them::
     options.py          what decides the output, and what only how it is made
     task.py             what was asked for: recorded, and compared when work goes on
     workspace.py        the working folder: lock, task, records of finished work
+    ownership.py        whose an output folder is, and how it is cleared
     changed_inputs.py   whether inputs still hold what was read of them
     memory_budget.py    how memory and threads are shared out
     disk_space.py       disk needed

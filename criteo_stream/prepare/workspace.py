@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import full_disk_explained, locked_folder, write_json
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.chunks import Position
 from criteo_stream.prepare.inputs import InputState
 from criteo_stream.prepare.malformed import Reject
+from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
 
 _FORMAT: Final = 2
@@ -106,38 +106,17 @@ class Workspace:
         """
         workspace = cls(out)
         with full_disk_explained(out):
-            workspace._refuse_foreign_files()
+            refuse_foreign(workspace.data)
             out.mkdir(parents=True, exist_ok=True)
         busy = OutputError(
             f"another process is preparing {out}: wait for it, or choose another --out"
         )
         with locked_folder(out, busy):
+            refuse_foreign(workspace.data)  # again, now that nobody else changes it
+            finish_clearing(workspace.data)
             if restart:
-                workspace._clear()
+                clear(workspace.data)
             yield workspace
-
-    def _refuse_foreign_files(self) -> None:
-        out = self.data.path
-        if not out.exists():
-            return
-        if not out.is_dir():
-            raise OutputError(f"{out} exists and is not a folder: choose another --out")
-        if self.data.work.exists() or self.data.manifest.exists():
-            return
-        foreign = next(out.iterdir(), None)
-        if foreign is not None:
-            raise OutputError(
-                f"{out} is not empty and holds no data set (found {foreign.name}): "
-                "choose another --out, or empty it"
-            )
-
-    def _clear(self) -> None:
-        """Remove what a preparation writes, and nothing else."""
-        data = self.data
-        for path in (data.manifest, data.quantiles, data.rejected):
-            path.unlink(missing_ok=True)
-        for folder in (data.vocabularies, *map(data.split, SPLITS), data.work):
-            shutil.rmtree(folder, ignore_errors=True)
 
     def begin(self, task: dict[str, object]) -> None:
         """Start the work, or continue the same work.
@@ -154,11 +133,12 @@ class Workspace:
                     "finish it with that version, or start over with --restart"
                 )
             refuse_other_task(out, found, task)
-            return
         with full_disk_explained(out):
+            self.data.work.mkdir(exist_ok=True)
+            if not self._task.exists():  # first of all, so that the folder says whose it is
+                write_json(self._task, {"workspace": _FORMAT, **task})
             for folder in (self.blocks, self._fit, self._encoded):
-                folder.mkdir(parents=True, exist_ok=True)
-            write_json(self._task, {"workspace": _FORMAT, **task})
+                folder.mkdir(exist_ok=True)
 
     def finished_blocks(self, inputs: int) -> list[list[BlockRecord]]:
         """Per input, the blocks read from its start on; those after a gap are read again."""
