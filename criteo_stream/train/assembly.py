@@ -127,13 +127,9 @@ def _restored_or_begun(
         shuffle=True,
     )
     checkpoint = checkpoints.load_latest()
+    resuming = checkpoint is not None
     refuse_what_does_not_fit(
-        config,
-        manifest,
-        ranks,
-        checkpoints.folder,
-        keep=execution.keep,
-        resuming=checkpoint is not None,
+        config, manifest, ranks, checkpoints.folder, keep=execution.keep, resuming=resuming
     )
     set_threads(execution, ranks, checkpoint)
     from_run = execution.from_run if checkpoint is None else None
