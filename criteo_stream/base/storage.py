@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +21,23 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
-    When the body raises, the temporary file is removed and ``path`` is left as it was. What a
-    killed process left under the temporary name is removed beforehand.
+    When the body raises, the temporary file is removed and ``path`` is left as it was.
+
+    Args:
+        path: the file to be written.
+        shared: whether another process may write the same file at the same time. The temporary
+            name is then unique, and the last one to finish wins as a whole. Otherwise what a killed
+            process left under the temporary name is removed beforehand.
 
     Raises:
         OutputError: the disk is full, or its quota is used up.
         UsageError: the path is not UTF-8.
     """
-    partial = utf8_path(path).with_name(f".{path.name}.partial")
+    unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
+    partial = utf8_path(path).with_name(f".{path.name}{unique}.partial")
     partial.unlink(missing_ok=True)
     try:
         with full_disk_explained(path):
@@ -94,9 +101,9 @@ def utf8_path(path: Path) -> Path:
     return path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a small file atomically."""
-    with atomic_path(path) as partial:
+def write_bytes(path: Path, content: bytes, *, shared: bool = False) -> None:
+    """Write a small file atomically; ``shared`` as for `atomic_path`."""
+    with atomic_path(path, shared=shared) as partial:
         partial.write_bytes(content)
 
 

@@ -33,8 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # other programs: on a busy machine training is ten times slower. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Matplotlib keeps a list of fonts in the home folder; a command writes where it was told to.
-    if "MPLCONFIGDIR" not in os.environ and not (Path.home() / ".cache" / "matplotlib").exists():
+    if "MPLCONFIGDIR" not in os.environ and not _has_font_list():
         folder = Path(tempfile.gettempdir()) / f"criteo-stream-{os.getpid()}"
         os.environ["MPLCONFIGDIR"] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")
+
+
+def _has_font_list() -> bool:
+    """Whether Matplotlib's folder is there; not so without a home, or without access to it."""
+    try:
+        return (Path.home() / ".cache" / "matplotlib").exists()
+    except (OSError, RuntimeError):
+        return False

@@ -5,9 +5,12 @@ Each command imports what it needs when it runs, so that ``--help`` loads neithe
 
 import functools
 import json
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from types import FrameType
 from typing import Annotated, Final, ParamSpec
 
 import typer
@@ -29,6 +32,14 @@ app: Final = typer.Typer(
 _verbose: ContextVar[bool] = ContextVar("verbose", default=False)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, told like Ctrl-C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Register a command that tells a user's error in one sentence, with the exit code of its kind.
 
@@ -37,6 +48,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)  # while it trains, training has its own way
         try:
             function(*args, **kwargs)
         except CriteoStreamError as error:
@@ -45,9 +58,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             if str(error) or not isinstance(error, OtherRankError):
                 typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted: the same command again continues", err=True)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as interruption:
+            number = signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT
+            word = "terminated" if number == signal.SIGTERM else "interrupted"
+            typer.echo(f"{word}: the same command again continues", err=True)
+            raise typer.Exit(128 + number) from None
         except BrokenPipeError:
             raise typer.Exit(1) from None
         except OSError as error:  # permissions, a lost disk: the system's words say it best

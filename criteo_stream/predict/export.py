@@ -89,14 +89,14 @@ def _copy_fit(loaded: LoadedRun, folder: Path) -> None:
     for entry in loaded.manifest.fit_files:
         verify_file(loaded.data, entry)
         (folder / entry.path).parent.mkdir(exist_ok=True)
-        with atomic_path(folder / entry.path) as partial:
+        with atomic_path(folder / entry.path, shared=True) as partial:
             shutil.copyfile(loaded.data / entry.path, partial)
 
 
 def _write_model(loaded: LoadedRun, form: str, path: Path) -> bool:
     model = loaded.model.eval()
     if form == "safetensors":
-        with atomic_path(path) as partial:
+        with atomic_path(path, shared=True) as partial:
             write_tensors(partial, model.state_dict())
         return False
     numeric, categorical = _sample(loaded)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from criteo_stream.base.errors import UsageError
+from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import LABEL
@@ -31,7 +31,7 @@ from criteo_stream.predict.restore import load_run
 from criteo_stream.prepare.apply_fit import Encoder, load_encoder
 from criteo_stream.prepare.beginning import read_beginning
 from criteo_stream.prepare.chunks import Chunk, read_chunks
-from criteo_stream.prepare.inputs import find_inputs
+from criteo_stream.prepare.inputs import RawInput, find_inputs
 from criteo_stream.prepare.layouts import layout_of
 from criteo_stream.prepare.malformed import too_many_rejects
 from criteo_stream.prepare.options import LayoutName, ShortLines, check_reading
@@ -92,12 +92,15 @@ def predict(
         The number of rows written.
 
     Raises:
-        UsageError: ``out`` is of an unknown kind.
+        UsageError: ``out`` is of an unknown kind, or one of the inputs.
+        OutputError: ``out`` is a file that holds no predictions.
         InputError: an input is missing, damaged or malformed.
     """
     if out.suffix not in _SUFFIXES:
         raise UsageError(f"{out} must end in {' or '.join(_SUFFIXES)}")
-    inputs = [read_beginning(source) for source in find_inputs(raw)]
+    sources = find_inputs(raw)
+    _refuse_to_replace(out, sources)
+    inputs = [read_beginning(source) for source in sources]
     form = layout_of(inputs, layout)
 
     def encode(chunk: Chunk) -> tuple[Chunk, ParsedChunk, tuple[torch.Tensor, torch.Tensor]]:
@@ -107,7 +110,7 @@ def predict(
     rows = first_row = rejected = 0
     out.parent.mkdir(parents=True, exist_ok=True)
     workers = len(os.sched_getaffinity(0))
-    with atomic_path(out) as partial, ExitStack() as stack:
+    with atomic_path(out, shared=True) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
         writer = stack.enter_context(_writer(partial, out.suffix, labelled=form.labelled))
         for beginning in inputs:
@@ -129,6 +132,29 @@ def predict(
                 advance(parsed.frame.height)
             first_row += lines
     return rows
+
+
+def _refuse_to_replace(out: Path, sources: Sequence[RawInput]) -> None:
+    """Refuse to overwrite anything but earlier predictions."""
+    if not out.exists():
+        return
+    if any(out.samefile(source.path) for source in sources):
+        raise UsageError(f"--out {out} is one of the inputs: choose another --out")
+    if not _holds_predictions(out):
+        raise OutputError(f"{out} exists and holds no predictions: choose another --out")
+
+
+def _holds_predictions(path: Path) -> bool:
+    names = _schema(labelled=True).names
+    try:
+        if path.suffix == ".csv":
+            with path.open("rb") as file:
+                found = [name.strip('"') for name in file.readline(200).decode().strip().split(",")]
+        else:
+            found = pq.read_schema(path).names
+    except (OSError, ValueError):  # Arrow's errors are both
+        return False
+    return found in (names, names[:-1])
 
 
 def _schema(*, labelled: bool) -> pa.Schema:

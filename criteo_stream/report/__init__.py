@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from criteo_stream.base.errors import UsageError
+from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.storage import write_bytes
 from criteo_stream.report.facts import RunFacts, gather
 from criteo_stream.report.page import render
@@ -68,6 +68,7 @@ def write_report(
 
     Raises:
         UsageError: there is no run or no such split, or ``out`` is a folder.
+        OutputError: ``out`` is a file that is not a report.
         RunError: a folder is not a run, or has no sound best checkpoint.
         DataSetError: a data set is missing, incomplete, of another fit, or the split is empty.
     """
@@ -75,8 +76,17 @@ def write_report(
         raise UsageError("there is no run to report on: name its folder")
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}")
+    if out.exists() and not _is_report(out):
+        raise OutputError(f"{out} exists and is not a report: choose another --out")
     facts = gather(runs, split, data=data, quiet=quiet)
     page = render(facts, split).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, page)
+    write_bytes(out, page, shared=True)
     return Report(out=out, bytes=len(page), split=split, runs=facts)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is an earlier report, or empty."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return not head or b"criteo-stream report" in head

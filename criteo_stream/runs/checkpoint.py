@@ -161,13 +161,53 @@ class CheckpointFolder:
         Raises:
             RunError: there is none, or it is damaged.
         """
+        while True:
+            path = self._best()
+            try:
+                return read_checkpoint(path)
+            except _DamagedError:
+                if self._best() == path:
+                    raise
+                # A training beside us has found a better one, and dropped this one meanwhile.
+
+    def _best(self) -> Path:
         link = self.folder / "best"
-        if not link.is_symlink():
-            raise RunError(f"{self.folder} has no best checkpoint yet: train first")
-        target = str(link.readlink())
+        try:
+            target = str(link.readlink())
+        except OSError:
+            raise RunError(f"{self.folder} has no best checkpoint yet: train first") from None
         if not _NAME.fullmatch(target):
             raise RunError(f"{link} points outside the run ({target}): do not trust this run")
-        return read_checkpoint(self.folder / target)
+        return self.folder / target
+
+    def sound_steps(self) -> int:
+        """Read and verify all checkpoints; their number. Those that vanish meanwhile pass.
+
+        Raises:
+            RunError: one of them is damaged.
+        """
+        paths = self.steps()
+        for path in paths:
+            try:
+                read_checkpoint(path)
+            except _DamagedError:
+                if path.exists():
+                    raise
+        return len(paths)
+
+    def describe_latest(self) -> tuple[Mapping[str, Any], dict[str, Described]] | None:
+        """State and tensors' shapes of the newest checkpoint; None where there is none.
+
+        Raises:
+            RunError: it is damaged, or of another version.
+        """
+        while paths := self.steps():
+            try:
+                return describe_checkpoint(paths[-1])
+            except _DamagedError:
+                if paths[-1].exists():
+                    raise
+        return None
 
 
 def point_link(folder: Path, name: str, target: Path) -> None:
