@@ -14,6 +14,7 @@ from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference
 from criteo_stream.metrics.measure import EVALUATION_BATCH, measure
 from criteo_stream.metrics.paired import compare
 from criteo_stream.metrics.plots import plot_scores
+from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.predict.restore import LoadedRun, load_run
 from criteo_stream.runs.folder import RunFolder
 
@@ -88,7 +89,7 @@ def evaluate_run(
         metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
         scores = metrics.scores()
         if plots and ranks.is_writer:
-            plot_scores(scores, split, RunFolder(run).plots)
+            _draw(scores, split, run)
         return metrics.compute_detailed(scores)
 
 
@@ -135,6 +136,12 @@ def compare_runs(
         )
         scores = [model_metrics.scores() for model_metrics in metrics]
         if plots and ranks.is_writer:
-            plot_scores(scores[0], split, RunFolder(run).plots)
+            _draw(scores[0], split, run)
         first, second = (m.compute_detailed(s) for m, s in zip(metrics, scores, strict=True))
         return ComparedRuns(first, str(against), second, difference)
+
+
+def _draw(scores: ScoreCounts, split: str, run: Path | str) -> None:
+    folder = RunFolder(run)
+    folder.refuse_links()
+    plot_scores(scores, split, folder.plots)

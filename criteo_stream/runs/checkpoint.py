@@ -27,6 +27,8 @@ _READABLE: Final = (1, CHECKPOINT_VERSION)
 _TENSORS: Final = "tensors.safetensors"
 _STATE: Final = "state.json"
 _NAME: Final = re.compile(r"step-\d{10}")
+_UNFINISHED: Final = re.compile(r"\.step-\d{10}\.(partial|dropped)")
+"""Folders being written or removed; nothing else that is hidden is ours to delete."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class CheckpointFolder:
         over. Without ``best_step`` there is no best one yet.
         """
         for path in self.folder.iterdir():
-            if path.name.startswith(".") and path.is_dir() and not path.is_symlink():
+            if _UNFINISHED.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
         for path in self.steps():
             if path > self.path(step):

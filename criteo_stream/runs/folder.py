@@ -71,6 +71,20 @@ class RunFolder:
                 f"{self._config} is damaged or edited ({error}): restore it, or start a new run"
             ) from None
 
+    def refuse_links(self) -> None:
+        """Refuse to write into a run through a link that leads out of it.
+
+        Raises:
+            RunError: names the link.
+        """
+        files = (self._config, self.history.path, self.checkpoints, self.plots, self.tensorboard)
+        for path in files:
+            if path.is_symlink():
+                raise RunError(
+                    f"{path} is a link, and a run's files are never written or removed through "
+                    "one: put the folder itself where the link leads"
+                )
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process.
@@ -80,6 +94,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} exists and is not a folder: choose another --out")
+        self.refuse_links()
         with full_disk_explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         foreign = [p for p in self.path.iterdir() if not p.name.startswith(".")]

@@ -63,7 +63,7 @@ class History:
     """Appends evaluations to a file, each line whole and synced."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def append(self, line: HistoryLine) -> None:
         """Add a line.
@@ -71,16 +71,16 @@ class History:
         Raises:
             OutputError: the disk is full.
         """
-        with full_disk_explained(self._path), self._path.open("a", encoding="utf-8") as file:
+        with full_disk_explained(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_written(line))
             file.flush()
             os.fsync(file.fileno())
 
     def cut_after(self, step: int) -> None:
         """Drop lines of steps after a checkpoint's, and a last line that a crash cut short."""
-        if self._path.exists():
+        if self.path.exists():
             kept = [line for line in self.read() if line.step <= step]
-            write_bytes(self._path, "".join(map(_written, kept)).encode())
+            write_bytes(self.path, "".join(map(_written, kept)).encode())
 
     def read(self) -> list[HistoryLine]:
         """All whole lines.
@@ -88,13 +88,13 @@ class History:
         Raises:
             RunError: a line in the middle is damaged.
         """
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        lines = self._path.read_text(encoding="utf-8").split("\n")
+        lines = self.path.read_text(encoding="utf-8").split("\n")
         return [self._parsed(number, line) for number, line in enumerate(lines[:-1], start=1)]
 
     def _parsed(self, number: int, line: str) -> HistoryLine:
-        where = f"{self._path}, line {number}"
+        where = f"{self.path}, line {number}"
         try:
             return HistoryLine.from_dict(json.loads(line))
         except json.JSONDecodeError:

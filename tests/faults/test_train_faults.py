@@ -435,7 +435,7 @@ def test_a_full_disk_at_the_history_is_told(
     def full(self: Any, line: Any) -> None:
         from criteo_stream.base.storage import full_disk_explained
 
-        with full_disk_explained(self._path):
+        with full_disk_explained(self.path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("criteo_stream.runs.history.History.append", full)

@@ -606,3 +606,31 @@ def test_a_run_saved_by_the_version_before_continues_exactly(
 def test_unknown_ways_of_training_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown option worker: did you mean workers"):
         Trainer(data, tmp_path, worker=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "plots", "tensorboard", "history.jsonl"])
+def test_nothing_is_written_or_removed_through_a_link(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    run, parent = tmp_path / "parent" / "run", tmp_path / "parent"
+    fit(data, run, epochs=2)
+    (parent / ".config").mkdir()
+    (parent / ".config" / "theirs").touch()
+    path = run / name
+    if path.exists():
+        path.rename(parent / "aside")
+    path.symlink_to(parent)
+    before = sorted(parent.rglob("*"))
+    with pytest.raises(RunError, match=f"{name} is a link"):
+        fit(data, run, epochs=2)
+    assert sorted(parent.rglob("*")) == before
+
+
+def test_only_unfinished_checkpoints_of_ours_are_removed(data: Path, tmp_path: Path) -> None:
+    fit(data, tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for name in (".config", ".step-0000000007.partial"):
+        (checkpoints / name).mkdir()
+    fit(data, tmp_path / "run")
+    assert (checkpoints / ".config").exists()
+    assert not (checkpoints / ".step-0000000007.partial").exists()
