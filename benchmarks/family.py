@@ -25,7 +25,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.train_step import BATCHES, NUMERIC_IDS, column_sizes, cycle, zipf_ids
 from criteo_stream.models import FFM, FM, BilinearFFM, DeepFM, FiBiNET, FieldModel
-from criteo_stream.models.lr import LinearOnly
+from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.train.optimizers import Optimizers
 
 FIELDS: Final = 39

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from criteo_stream.data.dataset import CriteoDataset
     from criteo_stream.data.loader import CriteoLoader
-    from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference, Evaluation
+    from criteo_stream.metrics.figures import DetailedEvaluation, Difference, Evaluation
     from criteo_stream.models import (
         FM,
         CatEmbedding,
@@ -46,7 +46,7 @@ _HOMES = {
     "UsageError",
     "data.dataset": "CriteoDataset",
     "data.loader": "CriteoLoader",
-    "metrics.evaluation": "DetailedEvaluation Difference Evaluation",
+    "metrics.figures": "DetailedEvaluation Difference Evaluation",
     "models": "FM CatEmbedding CatLinear FMLayer NumEmbedding ProjectedInteraction",
     "predict.evaluate": "compare_runs evaluate_run",
     "predict.export": "export_run",

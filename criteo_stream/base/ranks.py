@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
-from criteo_stream.base.place import place
+from criteo_stream.base.torchrun_place import place
 
 _JOIN_TIMEOUT: Final = timedelta(minutes=5)
 """For all ranks to be there."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from criteo_stream.base.place import is_writer
+from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption
 

@@ -7,8 +7,8 @@ import typer
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared
-from criteo_stream.base.place import is_writer
 from criteo_stream.base.toml import read_toml, write_toml
+from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
 from criteo_stream.runs.config import Execution, TrainConfig

@@ -12,7 +12,8 @@ from criteo_stream.base.errors import DataSetError, RunError, UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.lanes import LaneReader
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.data.order import LANES, Order, share
+from criteo_stream.data.order import LANES, Order
+from criteo_stream.data.rank_share import share
 from criteo_stream.data.shards import ShardReader, row_group_sizes
 
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -11,7 +11,7 @@ from typing import Any
 from criteo_stream.base.errors import UsageError
 from criteo_stream.data.dataset import Batch, CriteoDataset, empty_batch, fill
 from criteo_stream.data.lanes import LaneReader
-from criteo_stream.data.order import share
+from criteo_stream.data.rank_share import share
 
 
 class CriteoLoader:

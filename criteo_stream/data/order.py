@@ -139,12 +139,6 @@ class Order:
         return np.arange(self.lanes + 1) * rows // self.lanes
 
 
-def share(owned: range, part: int, parts: int) -> range:
-    """The neighbouring lanes of one of ``parts`` consumers: a rank of all, a worker of a rank's."""
-    bounds = [owned.start + p * len(owned) // parts for p in (part, part + 1)]
-    return range(*bounds)
-
-
 def _random_keys(count: int, seed: int, *place: int) -> npt.NDArray[np.uint64]:
     """Little-endian random bits that no version of NumPy changes, unlike Generator's methods."""
     source = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=place))

@@ -10,7 +10,7 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.metrics.evaluation import Evaluation
+from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.streaming import BinaryMetrics
 
 EVALUATION_BATCH: Final = 65536

@@ -18,7 +18,7 @@ from torchmetrics import Metric
 
 from criteo_stream.base.errors import RunError
 from criteo_stream.metrics import auc
-from criteo_stream.metrics.evaluation import DetailedEvaluation, Evaluation
+from criteo_stream.metrics.figures import DetailedEvaluation, Evaluation
 from criteo_stream.metrics.intervals import Interval, mean_interval
 from criteo_stream.metrics.scores import ScoreCounts
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from criteo_stream.models.layers import PairLogits
-from criteo_stream.sparse.exporting import is_exporting
+from criteo_stream.sparse.graph_export import is_exporting
 
 _ROWS_AT_ONCE: Final = 128
 """Their products of all pairs stay in the cache."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from criteo_stream.models.inputs import FieldInputs, InputOptions
 from criteo_stream.models.protocol import ProjectedInteraction, vectors_per_id
-from criteo_stream.sparse.exporting import is_exporting
+from criteo_stream.sparse.graph_export import is_exporting
 from criteo_stream.sparse.lookups import field_embeddings
 from criteo_stream.sparse.projection import field_sums
 

@@ -20,7 +20,7 @@ from criteo_stream.models.fibinet import FiBiNET
 from criteo_stream.models.field_model import FieldModel
 from criteo_stream.models.fm import FM
 from criteo_stream.models.inputs import InputOptions
-from criteo_stream.models.lr import LinearOnly
+from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.models.protocol import vectors_per_id
 from criteo_stream.runs.config import ResolvedConfig
 

@@ -10,9 +10,9 @@ from criteo_stream.base.ranks import Ranks, process_group
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.order import LANES
-from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference
+from criteo_stream.metrics.compare import compare
+from criteo_stream.metrics.figures import DetailedEvaluation, Difference
 from criteo_stream.metrics.measure import EVALUATION_BATCH, measure
-from criteo_stream.metrics.paired import compare
 from criteo_stream.metrics.plots import plot_scores
 from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.predict.restore import LoadedRun, load_run

@@ -18,7 +18,7 @@ In the order of the data::
     vocabulary.py       counts to known values and their ids; all others become OOV
     quantiles.py        counts to quantile tables, integers to quantiles
     stage2_fit.py       stage 2: runs to vocabularies and tables
-    lookup.py           values to ids
+    value_ids.py        values to ids
     stage3_encode.py    stage 3: scratch to shards
     build_manifest.py   the manifest of what the stages made
     apply_fit.py        the fit of a finished set applied to raw rows, for prediction

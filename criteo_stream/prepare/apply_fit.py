@@ -12,8 +12,8 @@ from criteo_stream.base.reserved_ids import MISSING_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest, verify_file
-from criteo_stream.prepare.lookup import HashedLookup, Lookup
 from criteo_stream.prepare.quantiles import FastTransform, read_tables
+from criteo_stream.prepare.value_ids import HashedLookup, Lookup
 from criteo_stream.prepare.vocabulary import read_vocabulary
 
 _MISSING_QUANTILE: Final = np.float32(np.nan)

@@ -35,7 +35,6 @@ from criteo_stream.prepare.changed_inputs import (
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
 from criteo_stream.prepare.inputs import find_inputs
 from criteo_stream.prepare.layouts import layout_of
-from criteo_stream.prepare.lookup import open_lookup
 from criteo_stream.prepare.malformed import write_rejects
 from criteo_stream.prepare.options import (
     PrepareExecution,
@@ -51,6 +50,7 @@ from criteo_stream.prepare.stage2_fit import Fit, Fitter, borrow_fit, fitted_col
 from criteo_stream.prepare.stage3_encode import ShardStage, encoded_blocks
 from criteo_stream.prepare.stage_context import StageContext
 from criteo_stream.prepare.task import refuse_other_task, task_of
+from criteo_stream.prepare.value_ids import open_lookup
 from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
 

@@ -26,10 +26,10 @@ from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.data.shards import write_shard
 from criteo_stream.prepare.codes import CodeArray
 from criteo_stream.prepare.counts import UInt32Array, from_sortable
-from criteo_stream.prepare.lookup import Lookup
 from criteo_stream.prepare.quantiles import QuantileTable
 from criteo_stream.prepare.scratch import open_rows, open_values, remove_scratch
 from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.value_ids import Lookup
 from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
 Shards = dict[str, ShardEntry]

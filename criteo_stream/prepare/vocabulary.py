@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
-from criteo_stream.prepare.lookup import Int32Array, LookupFile
+from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 
 SLICE_ENTRIES: Final = 1 << 20
 _SCHEMA: Final = pa.schema(

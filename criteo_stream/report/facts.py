@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.data.dataset import CriteoDataset
-from criteo_stream.metrics.evaluation import DetailedEvaluation, Difference
+from criteo_stream.metrics.compare import compare
+from criteo_stream.metrics.figures import DetailedEvaluation, Difference
 from criteo_stream.metrics.measure import measure
-from criteo_stream.metrics.paired import compare
 from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.metrics.streaming import BinaryMetrics
 from criteo_stream.predict.evaluate import OpenedSplit, opened_split

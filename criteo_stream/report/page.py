@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from criteo_stream import __version__
 from criteo_stream.base.amounts import format_size
-from criteo_stream.metrics.evaluation import FIGURES
+from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.report.charts import (
     Chart,
     quantile_charts,

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.storage import full_disk_explained, write_bytes
-from criteo_stream.metrics.evaluation import figures_text
+from criteo_stream.metrics.figures import figures_text
 
 
 @dataclass(frozen=True, kw_only=True)

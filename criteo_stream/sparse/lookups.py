@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.sparse.exporting import is_exporting
 from criteo_stream.sparse.gradients import sparse_gradient
+from criteo_stream.sparse.graph_export import is_exporting
 from criteo_stream.sparse.grouping import Groups, lookup_gradient, sum_by_row
 
 _ROWS_AT_ONCE: Final = 512

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from criteo_stream.sparse.exporting import is_exporting
+from criteo_stream.sparse.graph_export import is_exporting
 
 
 class _PairSums(torch.autograd.Function):

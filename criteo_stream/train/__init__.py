@@ -1,1 +1,1 @@
-"""Training: from a data set and a configuration to a run folder."""
+"""ActiveRun: from a data set and a configuration to a run folder."""

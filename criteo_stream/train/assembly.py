@@ -17,13 +17,13 @@ from criteo_stream.runs.curves import plot_all
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.tensorboard import Board
 from criteo_stream.sparse.exchange import distributed
+from criteo_stream.train.active_run import ActiveRun, set_threads
 from criteo_stream.train.limits import refuse_what_does_not_fit
 from criteo_stream.train.loop import TrainLoop
 from criteo_stream.train.occasions import Occasions
 from criteo_stream.train.recorder import Recorder
 from criteo_stream.train.result import TrainResult
 from criteo_stream.train.signals import StopSignal
-from criteo_stream.train.training import Training, set_threads
 
 
 def train(
@@ -114,7 +114,7 @@ def _restored_or_begun(
     ranks: Ranks,
     execution: Execution,
     quiet: bool,
-) -> Training:
+) -> ActiveRun:
     """The run where its latest checkpoint stands; needs no other rank."""
     dataset = CriteoDataset(
         data,
@@ -133,7 +133,7 @@ def _restored_or_begun(
     )
     set_threads(execution, ranks, checkpoint)
     from_run = execution.from_run if checkpoint is None else None
-    training = Training.begin(config, dataset, manifest, ranks, from_run)
+    training = ActiveRun.begin(config, dataset, manifest, ranks, from_run)
     if checkpoint is None:
         return training
     training.restore(checkpoint, checkpoints.folder)
@@ -167,14 +167,14 @@ def _valid_split(
 
 
 def _board(
-    folder: RunFolder, training: Training, ranks: Ranks, execution: Execution
+    folder: RunFolder, training: ActiveRun, ranks: Ranks, execution: Execution
 ) -> Board | None:
     wanted = execution.tensorboard and ranks.is_writer
     return Board(folder.tensorboard, training.rows) if wanted else None
 
 
 def _join(
-    training: Training, folder: RunFolder, checkpoints: CheckpointFolder, ranks: Ranks
+    training: ActiveRun, folder: RunFolder, checkpoints: CheckpointFolder, ranks: Ranks
 ) -> None:
     """Begin together: all ranks at one step, the folder as it was then.
 

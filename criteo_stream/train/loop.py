@@ -13,11 +13,11 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import Batch
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.train.active_run import ActiveRun
 from criteo_stream.train.diverged import all_finite, offending_columns
 from criteo_stream.train.occasions import Occasions
 from criteo_stream.train.recorder import Recorder
 from criteo_stream.train.step import LossNotFiniteError, on_device, train_step
-from criteo_stream.train.training import Training
 
 _NOTE_STEPS: Final = 50
 """Steps between two updates of the loss beside the progress bar."""
@@ -27,7 +27,7 @@ _NOTE_STEPS: Final = 50
 class TrainLoop:
     """Drives a run to its end; every rank has one, and all go in step."""
 
-    training: Training
+    training: ActiveRun
     """The run; it goes on from where it stands."""
     model: nn.Module
     """The model that a step calls: the run's own, wrapped under DDP."""

@@ -7,13 +7,13 @@ from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
-from criteo_stream.metrics.evaluation import Evaluation
+from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.measure import evaluate
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
 from criteo_stream.runs.tensorboard import Board
+from criteo_stream.train.active_run import ActiveRun
 from criteo_stream.train.meters import Clock
-from criteo_stream.train.training import Training
 
 _NOTHING: Evaluation = Evaluation(
     auc=None, log_loss=None, ne=None, calibration=None, rows=0, positives=0
@@ -35,7 +35,7 @@ class Recorder:
 
     def __init__(
         self,
-        training: Training,
+        training: ActiveRun,
         valid: CriteoDataset | None,
         folder: RunFolder,
         ranks: Ranks,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from criteo_stream.base.amounts import format_size
-from criteo_stream.metrics.evaluation import FIGURES
+from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.runs.history import HistoryLine
 
 

@@ -1,4 +1,4 @@
-"""Training: from a data set and a configuration to a run folder.
+"""ActiveRun: from a data set and a configuration to a run folder.
 
 A run is a pure function of its configuration, its data set, the number of ranks and threads. It
 can be stopped at any moment: the same command continues from the last checkpoint to the same
@@ -16,7 +16,7 @@ from torch import nn
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.ranks import process_group
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.metrics.evaluation import DetailedEvaluation
+from criteo_stream.metrics.figures import DetailedEvaluation
 from criteo_stream.models import check_model
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from criteo_stream.data.dataset import CriteoDataset, empty_batch, fill
 from criteo_stream.data.lanes import LaneReader
-from criteo_stream.data.order import share
+from criteo_stream.data.rank_share import share
 from tests.support.prepared import encoded_rows, write_data_set
 
 GROUPS = 5 * 8 + 1

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import UsageError
-from criteo_stream.data.order import Order, share
+from criteo_stream.data.order import Order
+from criteo_stream.data.rank_share import share
 
 
 @st.composite

@@ -253,7 +253,7 @@ def test_a_rank_that_raises_ends_all_with_its_message(
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_cannot_begin_is_heard_once(data: Path, tmp_path: Path, rank: int) -> None:
-    target = "criteo_stream.train.training:Training.begin"
+    target = "criteo_stream.train.active_run:ActiveRun.begin"
     running = train(data, tmp_path, ranks=2, plan=Plan(target=target, act="raise", rank=rank))
     assert running.wait(30) == [1, 1]
     assert running.text(rank) == "error: part-00007.parquet is damaged: restore it\n"

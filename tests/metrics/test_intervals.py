@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from criteo_stream.metrics.auc import area_interval
+from criteo_stream.metrics.compare import PairedDifference
 from criteo_stream.metrics.intervals import Interval, mean_interval, share_interval
-from criteo_stream.metrics.paired import PairedDifference
 from criteo_stream.metrics.streaming import BinaryMetrics
 
 Z = 1.959963984540054

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.metrics.evaluation import Evaluation
+from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.streaming import (
     AUC_BINS,
     BinaryMetrics,

@@ -25,7 +25,7 @@ from criteo_stream.models import (
     check_model,
 )
 from criteo_stream.models.bilinear import BilinearMatrices
-from criteo_stream.models.lr import LinearOnly
+from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.runs.config import TrainConfig
 from tests.models.test_fm import BINS, CATEGORIES, MEANS, batch
 from tests.support.paths import REPOSITORY

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, OOV_ID
 from criteo_stream.prepare import vocabulary
-from criteo_stream.prepare.lookup import HashedLookup, SortedLookup, open_lookup
+from criteo_stream.prepare.value_ids import HashedLookup, SortedLookup, open_lookup
 from criteo_stream.prepare.vocabulary import (
     VocabularyFacts,
     build_vocabulary,

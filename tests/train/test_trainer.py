@@ -1,4 +1,4 @@
-"""Training: the same weights however it is interrupted, and words for all that can go wrong."""
+"""ActiveRun: the same weights however it is interrupted, and words for all that can go wrong."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from criteo_stream import Trainer, plot
 from criteo_stream.base.errors import DataSetError, OutputError, RunError, UsageError
 from criteo_stream.base.toml import read_toml
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.metrics.evaluation import Evaluation
+from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.predict.restore import load_run
 from criteo_stream.runs import checkpoint
 from criteo_stream.runs.checkpoint import CheckpointFolder

@@ -23,7 +23,7 @@ from criteo_stream.train.schedule import learning_rate_factor
 
 
 @dataclass(kw_only=True)
-class Training:
+class ActiveRun:
     """The run that a training loop drives."""
 
     config: ResolvedConfig
@@ -44,7 +44,7 @@ class Training:
         manifest: Manifest,
         ranks: Ranks,
         from_run: Path | None = None,
-    ) -> "Training":
+    ) -> "ActiveRun":
         """A run at its first step, with random weights or the best ones of another run.
 
         Raises:

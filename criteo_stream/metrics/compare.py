@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.auc import placements
-from criteo_stream.metrics.evaluation import Difference
+from criteo_stream.metrics.figures import Difference
 from criteo_stream.metrics.intervals import mean_interval, mean_variance, normal_interval
 from criteo_stream.metrics.measure import scored
 from criteo_stream.metrics.streaming import (
