@@ -1,1 +1,1 @@
-"""ActiveRun: from a data set and a configuration to a run folder."""
+"""Training: from a data set and a configuration to a run folder."""

@@ -1,4 +1,4 @@
-"""ActiveRun: from a data set and a configuration to a run folder.
+"""Training: from a data set and a configuration to a run folder.
 
 A run is a pure function of its configuration, its data set, the number of ranks and threads. It
 can be stopped at any moment: the same command continues from the last checkpoint to the same

@@ -1,4 +1,4 @@
-"""ActiveRun: the same weights however it is interrupted, and words for all that can go wrong."""
+"""Training: the same weights however it is interrupted, and words for all that can go wrong."""
 
 import itertools
 import json
