@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
-PYTEST := -m pytest -n auto --dist worksteal --durations=15
+# One more process than cores: tests of several ranks wait for each other.
+PYTEST := -m pytest -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lowest check format faults slow bench clean

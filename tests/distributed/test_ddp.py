@@ -34,6 +34,7 @@ def assert_close(one: dict[str, Any], two: dict[str, Any]) -> None:
             assert two[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-7))
 
 
+@pytest.mark.slow  # under torchrun; test_family has two ranks without it
 def test_torchrun_gives_the_weights_of_one_process(data: Path, tmp_path: Path) -> None:
     """Over 228 steps, whose last of each epoch has 16 of 32 rows."""
     plan = {"epochs": 6, "evaluate_every": 1000}
