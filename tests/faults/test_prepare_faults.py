@@ -298,6 +298,7 @@ def stage_of(out: Path) -> str:
     return "start"
 
 
+@pytest.mark.slow  # ten kills, each a process; `make faults` has twenty more
 def test_killed_at_random_moments(raw: Path, tmp_path: Path) -> None:
     prepare(raw, tmp_path / "data", block_rows=100, min_count=2)
     assert kill_until(10, raw, tmp_path, content(tmp_path / "data"), 100)

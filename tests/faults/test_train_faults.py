@@ -165,8 +165,15 @@ def test_killed_at_the_worst_moments(
     assert not [name for name in left if name.startswith(".")], "nothing unfinished stays"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [
+        ("SIGTERM", 1),
+        ("SIGINT", 1),
+        ("SIGTERM", 2),
+        pytest.param("SIGINT", 2, marks=pytest.mark.slow),  # the same way as SIGTERM
+    ],
+)
 def test_a_signal_saves_and_ends_well(
     data: Path,
     undisturbed: Callable[..., Outcome],
