@@ -44,7 +44,7 @@ def tiny_set(
 
 
 def trainer(data: Path, run: Path, *, workers: int = 0, **options: Any) -> Trainer:
-    """A quiet trainer on one thread; options of the model and of the session together."""
+    """A quiet trainer on one thread; options of the model and of its execution together."""
     fields = TrainConfig.__dataclass_fields__
     config = {name: options.pop(name) for name in list(options) if name in fields}
     return Trainer(
