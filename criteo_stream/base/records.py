@@ -135,7 +135,7 @@ def read_record(
 
 
 def _in_our_words(message: str) -> str:
-    """msgspec's messages without its typography: "shards[0].rows: expected int, got str"."""
+    """Messages of msgspec without its typography: "shards[0].rows: expected int, got str"."""
     what, _, where = message.partition(" - at `$")
     where = where.rstrip("`").removeprefix(".")
     what = re.sub(r"[`$]", "", what)
