@@ -200,7 +200,7 @@ def make_set(folder: Path, columns: Columns, shards: int) -> Path:
             for column, ids in zip(CATEGORICAL_COLUMNS, KAGGLE_IDS, strict=True)
         ],
         fit_files=[],
-        fit_fingerprint="",
+        fit_fingerprint="0" * 16,
         shards={"train": entries, "valid": [], "test": []},
     ).write(folder)
     return folder

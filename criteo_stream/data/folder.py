@@ -1,5 +1,6 @@
 """The names of the files in a prepared data set's folder, ``DATA/``."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,11 @@ class DataFolder:
     def shard(self, split: str, number: int) -> Path:
         """The shard of block ``number``, which holds the block's rows of one split."""
         return self.split(split) / f"part-{number:05d}.parquet"
+
+    @staticmethod
+    def is_shard(path: str, split: str) -> bool:
+        """Whether a path below the folder is one that `shard` makes for a split."""
+        return re.fullmatch(rf"{split}/part-\d{{5,9}}\.parquet", path, re.ASCII) is not None
 
     @property
     def rejected(self) -> Path:

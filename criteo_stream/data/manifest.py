@@ -6,15 +6,35 @@ Training learns everything it needs (shards, table sizes, means) from here.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import stat
+from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from criteo_stream.base.errors import DataSetError
-from criteo_stream.base.schema import FORMAT_VERSION, SPLITS
+from criteo_stream.base.records import (
+    Count,
+    Crc32,
+    Fingerprint,
+    Number,
+    Positive,
+    RecordError,
+    Share,
+    Whole,
+    from_plain,
+    parse_json,
+    sealed,
+    unsealed,
+)
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FORMAT_VERSION, INTEGER_COLUMNS, SPLITS
 from criteo_stream.base.storage import file_crc32, utf8_path, write_json
 from criteo_stream.data.folder import DataFolder
+
+_COUNTED = (*SPLITS, "rejected", "read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +42,19 @@ class FileEntry:
     """A file of the set: its path below the set's folder, and what its content must be."""
 
     path: str
-    bytes: int
-    crc32: str
+    bytes: Count
+    crc32: Crc32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry(FileEntry):
     """A Parquet shard of one split."""
 
-    rows: int
-    positives: int
+    rows: Positive
+    positives: Count
+
+    def __post_init__(self) -> None:
+        _require(self.positives <= self.rows, f"{self.path} has more positives than rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +64,11 @@ class InputEntry:
     path: str
     name: str
     """Base name without compression suffix: what the split is a function of."""
-    bytes: int
-    mtime_ns: int
-    crc32: str
+    bytes: Count
+    mtime_ns: Whole
+    crc32: Crc32
     """CRC-32 over the decompressed content."""
-    rows: int
+    rows: Count
     """Lines read, malformed ones included."""
 
 
@@ -54,15 +77,15 @@ class NumericColumn:
     """An integer column as the fit found it in the training split."""
 
     column: str
-    missing: int
+    missing: Count
     """Rows without a value."""
-    distinct: int
-    minimum: int | None
-    maximum: int | None
-    mean: float | None
-    mean_quantile: float
+    distinct: Count
+    minimum: Whole | None
+    maximum: Whole | None
+    mean: Number | None
+    mean_quantile: Share
     """The transform of the mean, in [0, 1]: what a missing value is imputed with."""
-    rank_error: float
+    rank_error: Share
     """Largest error of a quantile, as a share of the rows; 0 where the table is exact."""
 
 
@@ -71,13 +94,13 @@ class CategoricalColumn:
     """A categorical column as the fit found it in the training split."""
 
     column: str
-    missing: int
+    missing: Count
     """Rows without a value."""
-    distinct: int
+    distinct: Count
     """Distinct values, rare ones included."""
-    oov: int
+    oov: Count
     """Rows whose value is too rare for an id of its own."""
-    ids: int
+    ids: Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]
     """Size of the id space: OOV, missing and the known values; ids are below it."""
 
 
@@ -90,23 +113,49 @@ class Manifest:
     options: dict[str, object]
     """The options that decide the output, as given to the fit and the encoding."""
     inputs: list[InputEntry]
-    rows: dict[str, int]
+    rows: dict[str, Count]
     """Row conservation: train + valid + test + rejected = read."""
-    row_group_rows: int
+    row_group_rows: Positive
     """Rows of every row group but a shard's last."""
-    min_count: int
+    min_count: Count
     """Values rarer than this in the training split have no id of their own."""
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     fit_files: list[FileEntry]
     """Vocabularies and quantiles."""
-    fit_fingerprint: str
+    fit_fingerprint: Fingerprint
     """Equal for two sets whose ids and quantiles mean the same."""
     shards: dict[str, list[ShardEntry]]
     """Per split, in order."""
+    rejected: FileEntry | None = None
+    """The list of malformed lines; None where there were none, and in older sets."""
     times: dict[str, object] = field(default_factory=dict)
     """When and how fast it was made: the only part that differs between equal runs."""
     format: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be true of a set, whatever the checksums say."""
+        _require(set(self.rows) == set(_COUNTED), f"rows: expected {', '.join(_COUNTED)}")
+        _require(set(self.shards) == set(SPLITS), f"shards: expected {', '.join(SPLITS)}")
+        accounted = sum(count for name, count in self.rows.items() if name != "read")
+        _require(accounted == self.rows["read"], "rows: they do not add up to the lines read")
+        for split, entries in self.shards.items():
+            found = sum(entry.rows for entry in entries)
+            _require(found == self.rows[split], f"shards.{split}: {found:,} rows in all")
+        _require(tuple(c.column for c in self.numeric) == INTEGER_COLUMNS, "numeric: not I1 to I13")
+        names = tuple(c.column for c in self.categorical)
+        _require(names == CATEGORICAL_COLUMNS, "categorical: not C1 to C26")
+        data = DataFolder(Path())
+        fit = {str(path) for path in (data.quantiles, *map(data.vocabulary, CATEGORICAL_COLUMNS))}
+        _require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")
+        for split, entries in self.shards.items():
+            for entry in entries:
+                _require(data.is_shard(entry.path, split), f"{entry.path} is no shard of {split}")
+        if self.rejected is not None:
+            _require(self.rejected.path == str(data.rejected), "rejected: not rejected.jsonl")
+        paths = Counter(entry.path for entry in self.files())
+        twice = [path for path, times in paths.items() if times > 1]
+        _require(not twice, f"listed twice: {', '.join(twice)}")
 
     @property
     def fingerprint(self) -> str:
@@ -125,7 +174,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Make ``folder`` a complete data set."""
         content = asdict(self)
-        write_json(DataFolder(folder).manifest, {**content, "checksum": _checksum(content)})
+        times = content.pop("times")
+        write_json(DataFolder(folder).manifest, {**sealed(content), "times": times})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -133,12 +183,12 @@ class Manifest:
 
         Raises:
             DataSetError: there is none (the set is not complete), it is not of this format
-                version, or it is damaged or edited.
+                version, or it is damaged, edited, or says what cannot be true.
             UsageError: the folder's path is not UTF-8.
         """
         path = DataFolder(utf8_path(folder)).manifest
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = parse_json(path.read_bytes())
         except FileNotFoundError:
             raise DataSetError(
                 f"{folder} is not a complete data set (no {path.name}): run the same "
@@ -146,59 +196,32 @@ class Manifest:
             ) from None
         except (NotADirectoryError, IsADirectoryError):
             raise DataSetError(f"{folder} is not a folder that holds a data set") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except RecordError as error:
             raise DataSetError(f"{path} is damaged ({error}): prepare the set again") from None
         found = raw.get("format") if isinstance(raw, dict) else None
         if found != FORMAT_VERSION:
+            version = raw.get("package_version", "unknown") if isinstance(raw, dict) else "unknown"
             raise DataSetError(
                 f"{path} has format version {found}, this package reads version {FORMAT_VERSION}: "
-                "prepare the set again, or use the package version that made it "
-                f"({raw.get('package_version', 'unknown') if isinstance(raw, dict) else 'unknown'})"
+                f"prepare the set again, or use the package version that made it ({version})"
             )
-        if raw.pop("checksum", None) != _checksum(raw):
-            raise DataSetError(
-                f"{path} is damaged or edited, its checksum differs: "
-                "restore it or prepare the set again"
-            )
+        times = raw.pop("times", {})
         try:
-            manifest = cls._from_dict(raw)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataSetError(f"{path} is damaged ({error!r}): prepare the set again") from None
-        manifest._check_paths(path)
-        return manifest
-
-    @classmethod
-    def _from_dict(cls, raw: Mapping[str, Any]) -> "Manifest":
-        return cls(
-            **{
-                **raw,
-                "inputs": [InputEntry(**e) for e in raw["inputs"]],
-                "numeric": [NumericColumn(**e) for e in raw["numeric"]],
-                "categorical": [CategoricalColumn(**e) for e in raw["categorical"]],
-                "fit_files": [FileEntry(**e) for e in raw["fit_files"]],
-                "shards": {s: [ShardEntry(**e) for e in raw["shards"][s]] for s in SPLITS},
-            }
-        )
+            return from_plain(unsealed(raw) | {"times": times}, cls)
+        except RecordError as error:
+            raise DataSetError(
+                f"{path} is damaged or edited ({error}): restore it or prepare the set again"
+            ) from None
 
     def files(self) -> list[FileEntry]:
         """Every file that the manifest answers for."""
-        return [*self.fit_files, *(e for s in SPLITS for e in self.shards[s])]
-
-    def _check_paths(self, manifest_path: Path) -> None:
-        """Refuse a crafted manifest that points outside its folder."""
-        for entry in self.files():
-            pure = PurePosixPath(entry.path)
-            if pure.is_absolute() or ".." in pure.parts:
-                raise DataSetError(
-                    f"{manifest_path} names a file outside its folder ({entry.path}): "
-                    "do not use a set from a source that you do not trust"
-                )
+        rejected = [self.rejected] if self.rejected else []
+        return [*self.fit_files, *rejected, *(e for s in SPLITS for e in self.shards[s])]
 
 
-def _checksum(content: dict[str, object]) -> str:
-    """Checksum of all that decides what the set means: table sizes, means, shards, but no times."""
-    decisive = {name: value for name, value in content.items() if name != "times"}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 def verify_file(folder: Path, entry: FileEntry) -> None:
@@ -209,9 +232,12 @@ def verify_file(folder: Path, entry: FileEntry) -> None:
     """
     path = folder / entry.path
     try:
-        size = path.stat().st_size
-    except FileNotFoundError:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise DataSetError(f"{path} is missing: restore it or prepare the set again") from None
+    if not stat.S_ISREG(status.st_mode):  # to read from a FIFO would take for ever
+        raise DataSetError(f"{path} is not a file: restore it or prepare the set again")
+    size = status.st_size
     if size != entry.bytes:
         raise DataSetError(
             f"{path} is damaged: {size:,} bytes where the manifest has {entry.bytes:,}: "
