@@ -228,7 +228,7 @@ def compare_reading(data: Path, repetitions: int, batch_sizes: list[int]) -> lis
 
 def _decode(data: Path, manifest: Manifest) -> None:
     shards = manifest.shards["train"]
-    reader = ShardReader(data, shards, manifest.row_group_rows, verified=None)
+    reader = ShardReader(data, shards, manifest.row_group_rows, manifest.categories, verified=None)
     for group in range(len(row_group_sizes(shards, manifest.row_group_rows))):
         reader.read(group)
     reader.close()

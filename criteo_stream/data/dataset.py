@@ -15,6 +15,7 @@ from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.order import LANES, Order
 from criteo_stream.data.rank_share import share
 from criteo_stream.data.shards import ShardReader, row_group_sizes
+from criteo_stream.data.verified import VerifiedFiles
 
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(numeric float32 [b, 13], categorical int32 [b, 26]), label float32 [b]``."""
@@ -45,7 +46,8 @@ class CriteoDataset(IterableDataset[Batch]):
         rank: Number of this rank.
         world_size: Number of ranks.
         shuffle: Permute the row groups and the rows inside them; by default for ``train`` only.
-        verify: Compare each shard with its checksum when it is first opened.
+        verify: Compare each shard with its checksum when an epoch first opens it, and when it
+            has changed since.
 
     Raises:
         DataSetError: the set is not complete or of another format version, or the split is empty;
@@ -92,7 +94,7 @@ class CriteoDataset(IterableDataset[Batch]):
                 "prepare the set with another split, or use another one of its splits"
             )
         self.lanes = share(range(lanes), rank, world_size)
-        self._verified: set[str] | None = set() if verify else None
+        self._verified = VerifiedFiles() if verify else None
         self.batches_consumed = 0
         """Batches of the current epoch handed out so far."""
         self._first_batch = 0
@@ -127,6 +129,8 @@ class CriteoDataset(IterableDataset[Batch]):
     def begin(self) -> int:
         """First batch of the iteration that begins now: 0, or a loaded position, once."""
         self.batches_consumed, self._first_batch = self._first_batch, 0
+        if self._verified is not None:
+            self._verified.forget()
         return self.batches_consumed
 
     def stream(self, first: int, lanes: range, *, pin_memory: bool = False) -> Iterator[Batch]:
@@ -144,6 +148,7 @@ class CriteoDataset(IterableDataset[Batch]):
             self.data,
             self.manifest.shards[self.split],
             self.manifest.row_group_rows,
+            self.manifest.categories,
             self._verified,
         )
         return LaneReader(reader, self.order, self.epoch, lanes, first)

@@ -50,7 +50,7 @@ class FileEntry:
 class ShardEntry(FileEntry):
     """A Parquet shard of one split."""
 
-    rows: Positive
+    rows: Count
     positives: Count
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ column sizes a row takes 96 bytes, against 160 plain (``benchmarks/loader.py`` m
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
 from criteo_stream.base.storage import atomic_path, file_crc32
-from criteo_stream.data.manifest import ShardEntry, verify_file
+from criteo_stream.data.manifest import ShardEntry
+from criteo_stream.data.verified import VerifiedFiles
 
 SHARD_SCHEMA = pa.schema(
     [pa.field(LABEL, pa.uint8(), nullable=False)]
@@ -29,8 +30,6 @@ SHARD_SCHEMA = pa.schema(
 _ENCODINGS = dict.fromkeys(SHARD_SCHEMA.names, "PLAIN") | dict.fromkeys(
     CATEGORICAL_COLUMNS, "DELTA_BINARY_PACKED"
 )
-
-_T = TypeVar("_T", bound=np.generic)
 
 OPEN_FILES = 32
 """Shards that a reader keeps open; each costs about 1 MB for its footer."""
@@ -105,9 +104,9 @@ class ShardReader:
         folder: The data set's folder.
         shards: The split's shards, as the manifest lists them.
         row_group_rows: Rows of every row group but a shard's last (manifest).
-        verified: Paths below ``folder`` whose size and checksum need no comparison with the
-            manifest; a shard is added when it is first opened and found sound. Readers may share
-            it. ``None`` compares nothing.
+        categories: Size of the id space of C1..C26 (manifest).
+        verified: Compares each shard with its checksum when it is opened, where that is due;
+            readers may share it. ``None`` compares no checksums.
     """
 
     def __init__(
@@ -115,12 +114,14 @@ class ShardReader:
         folder: Path,
         shards: Sequence[ShardEntry],
         row_group_rows: int,
-        verified: set[str] | None,
+        categories: Sequence[int],
+        verified: VerifiedFiles | None,
     ) -> None:
         self._folder = folder
         self._shards = shards
         self._row_group_rows = row_group_rows
         self._first_group = np.cumsum([0, *(-(-s.rows // row_group_rows) for s in shards)])
+        self._categories = categories
         self._verified = verified
         self._open: OrderedDict[int, pq.ParquetFile] = OrderedDict()
 
@@ -128,20 +129,25 @@ class ShardReader:
         """Decode a row group, in the order it was written.
 
         Raises:
-            DataSetError: the shard is missing, damaged, or not the one the manifest lists.
+            DataSetError: the shard is missing, damaged, not the one the manifest lists, or holds
+                a value that is none.
         """
         shard = int(np.searchsorted(self._first_group, group, side="right")) - 1
         file = self._file(shard)
         try:
             # One core's work: the loader has its own threads, Arrow's would fight them.
             table = file.read_row_group(group - self._first_group[shard], use_threads=False)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise self._unreadable(shard, error) from error
-        label, *features = table.columns
+        label, *features = (column.chunk(0).to_numpy() for column in table.columns)
+        self._check_values(shard, label, features)
+        # Into an array of ours, for np.stack alone would choose Fortran order.
+        numeric = np.empty((len(table), 13), np.float32)
+        categorical = np.empty((len(table), 26), np.int32)
         return RowGroup(
-            numeric=_rows(features[:13], np.empty((len(table), 13), np.float32)),
-            categorical=_rows(features[13:], np.empty((len(table), 26), np.int32)),
-            label=label.chunk(0).to_numpy(),
+            numeric=np.stack(features[:13], axis=1, out=numeric),
+            categorical=np.stack(features[13:], axis=1, out=categorical),
+            label=label,
         )
 
     def close(self) -> None:
@@ -154,12 +160,11 @@ class ShardReader:
             self._open.move_to_end(shard)
             return self._open[shard]
         entry = self._shards[shard]
-        if self._verified is not None and entry.path not in self._verified:
-            verify_file(self._folder, entry)
-            self._verified.add(entry.path)
+        if self._verified is not None:
+            self._verified.check(self._folder, entry)
         try:
             file = pq.ParquetFile(self._folder / entry.path)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise self._unreadable(shard, error) from error
         self._check(shard, file.metadata, file.schema_arrow)
         self._open[shard] = file
@@ -180,14 +185,27 @@ class ShardReader:
                 "restore it or prepare the set again"
             )
 
+    def _check_values(
+        self, shard: int, label: npt.NDArray[np.uint8], features: Sequence[npt.NDArray[Any]]
+    ) -> None:
+        """Refuse values that no preparation writes: they would be read as another column's."""
+        wrong = LABEL if label.max(initial=0) > 1 else None
+        for column, values in zip(INTEGER_COLUMNS, features[:13], strict=True):
+            if ((values < 0) | (values > 1)).any():  # neither is true of NaN
+                wrong = column
+        for column, ids, values in zip(
+            CATEGORICAL_COLUMNS, self._categories, features[13:], strict=True
+        ):
+            if values.view(np.uint32).max(initial=0) >= ids:  # negative ids become large ones
+                wrong = column
+        if wrong:
+            raise DataSetError(
+                f"{self._folder / self._shards[shard].path} holds a {wrong} that is out of range: "
+                "it is not the shard that this set was made with; prepare the set again"
+            )
+
     def _unreadable(self, shard: int, error: Exception) -> DataSetError:
         return DataSetError(
             f"{self._folder / self._shards[shard].path} cannot be read ({error}): "
             "restore it or prepare the set again"
         )
-
-
-def _rows(columns: Sequence[pa.ChunkedArray], out: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """Columns side by side; into ``out``, for np.stack alone would choose Fortran order."""
-    np.stack([column.chunk(0).to_numpy() for column in columns], axis=1, out=out)
-    return out

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,19 @@ def test_a_damaged_shard_is_named_unless_verification_is_off(tmp_path: Path) -> 
     with pytest.raises(DataSetError, match=r"part-00001\.parquet is damaged"):
         list(CriteoDataset(tmp_path))
     assert sum(len(label) for _, label in CriteoDataset(tmp_path, verify=False)) == 200
+
+
+@pytest.mark.parametrize("times_kept", [False, True])
+def test_damage_between_two_epochs_is_found(tmp_path: Path, *, times_kept: bool) -> None:
+    manifest = write_data_set(tmp_path, {"train": [100, 100]}, row_group_rows=16)
+    dataset = CriteoDataset(tmp_path)
+    list(dataset)
+    path = tmp_path / manifest.shards["train"][1].path
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    if times_kept:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DataSetError, match=r"part-00001\.parquet is damaged"):
+        list(dataset)
