@@ -12,10 +12,10 @@ from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import atomic_path, full_disk_explained, write_json
 from criteo_stream.data.dataset import CriteoDataset
-from criteo_stream.data.manifest import verify_file
 from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.predict.graph import save_onnx, save_program
 from criteo_stream.predict.restore import LoadedRun, load_run
+from criteo_stream.prepare.read_fit import verify_fit
 from criteo_stream.runs.tensorfile import write_tensors
 
 INDEX: Final = "model.json"
@@ -86,8 +86,8 @@ def _claim(folder: Path, loaded: LoadedRun) -> None:
 
 
 def _copy_fit(loaded: LoadedRun, folder: Path) -> None:
+    verify_fit(loaded.data, loaded.manifest)
     for entry in loaded.manifest.fit_files:
-        verify_file(loaded.data, entry)
         (folder / entry.path).parent.mkdir(exist_ok=True)
         with atomic_path(folder / entry.path, shared=True) as partial:
             shutil.copyfile(loaded.data / entry.path, partial)

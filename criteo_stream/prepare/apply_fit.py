@@ -10,11 +10,10 @@ import polars as pl
 
 from criteo_stream.base.reserved_ids import MISSING_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import Manifest, verify_file
-from criteo_stream.prepare.quantiles import FastTransform, read_tables
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.quantiles import FastTransform
+from criteo_stream.prepare.read_fit import read_fit_tables, read_fit_vocabularies, verify_fit
 from criteo_stream.prepare.value_ids import HashedLookup, Lookup
-from criteo_stream.prepare.vocabulary import read_vocabulary
 
 _MISSING_QUANTILE: Final = np.float32(np.nan)
 
@@ -55,13 +54,10 @@ def load_encoder(data: Path, manifest: Manifest) -> Encoder:
     Raises:
         DataSetError: a vocabulary or the quantile tables are missing or damaged.
     """
-    for entry in manifest.fit_files:
-        verify_file(data, entry)
-    folder = DataFolder(data)
-    tables = read_tables(folder.quantiles)
+    verify_fit(data, manifest)
+    tables = read_fit_tables(data, manifest)
+    vocabularies = read_fit_vocabularies(data, manifest)
     return Encoder(
         transforms={column: FastTransform(tables[column].table) for column in INTEGER_COLUMNS},
-        lookups={
-            c: HashedLookup(*read_vocabulary(folder.vocabulary(c))) for c in CATEGORICAL_COLUMNS
-        },
+        lookups={column: HashedLookup(*vocabularies[column]) for column in CATEGORICAL_COLUMNS},
     )

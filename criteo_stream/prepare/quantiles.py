@@ -8,7 +8,7 @@ Up to `EXACT_VALUES` distinct values the table is exact. Beyond it only values a
 rows cross a line of an even grid of ranks; the error this can make is known and stated.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from criteo_stream.base.errors import DataSetError
+from criteo_stream.base.schema import INTEGER_COLUMNS
 from criteo_stream.base.storage import atomic_path
+from criteo_stream.data.parquet import read_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array, from_sortable
 
 EXACT_VALUES: Final = 1 << 20
@@ -175,18 +178,59 @@ def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
         )
 
 
-def read_tables(path: Path) -> dict[str, FittedColumn]:
-    """Read what `write_tables` wrote."""
-    table = pq.read_table(path)
-    fitted: dict[str, FittedColumn] = {}
-    for i in range(table.num_rows):
-        arrays = (
-            table[name][i].values.to_numpy(zero_copy_only=False).astype(np.int64)
-            for name in ("value", "rows_below", "rows_up_to")
-        )
-        fitted[table["column"][i].as_py()] = FittedColumn(
-            table=QuantileTable(*arrays),
-            mean=table["mean"][i].as_py(),
-            missing=table["missing"][i].as_py(),
-        )
-    return fitted
+def read_tables(path: Path, columns: Sequence[str] = INTEGER_COLUMNS) -> dict[str, FittedColumn]:
+    """Read what `write_tables` wrote, and hold each table against what a table must be.
+
+    Args:
+        path: the file.
+        columns: those that it must hold, in their order.
+
+    Raises:
+        DataSetError: it is missing or no Parquet file, holds other columns, or a table that no fit
+            gives.
+    """
+    try:
+        table = read_parquet(path, _SCHEMA)
+        found = table["column"].to_pylist()
+        if found != list(columns):
+            raise ValueError(f"it holds the columns {found}")
+        return {column: _checked_column(table, i) for i, column in enumerate(columns)}
+    except ValueError as error:
+        raise DataSetError(
+            f"{path} is not what a fit writes ({error}): restore it or prepare the set again"
+        ) from None
+
+
+def _checked_column(table: pa.Table, row: int) -> FittedColumn:
+    """One column's table.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    values, below, up_to = (
+        table[name][row].values.to_numpy(zero_copy_only=False)
+        for name in ("value", "rows_below", "rows_up_to")
+    )
+    mean, missing = table["mean"][row].as_py(), table["missing"][row].as_py()
+    column = table["column"][row].as_py()
+    if not len(values) == len(below) == len(up_to):
+        raise ValueError(f"{column} has lists of unequal length")
+    # Of a list with nulls NumPy makes floats.
+    if any(len(part) and part.dtype != np.int64 for part in (values, below, up_to)):
+        raise ValueError(f"{column} has gaps")
+    values, below, up_to = (part.astype(np.int64) for part in (values, below, up_to))
+    if len(values) and not (
+        below[0] == 0
+        and (below < up_to).all()
+        and (up_to[:-1] <= below[1:]).all()
+        and (values[:-1] < values[1:]).all()
+    ):
+        raise ValueError(f"{column} does not rise")
+    least, most = (int(values[0]), int(values[-1])) if len(values) else (None, None)
+    if (table["minimum"][row].as_py(), table["maximum"][row].as_py()) != (least, most):
+        raise ValueError(f"{column} has another minimum or maximum than its table")
+    if missing < 0 or (mean is None) != (not len(values)):
+        raise ValueError(f"{column} has no mean, or less than no missing rows")
+    if mean is not None and not values[0] <= mean <= values[-1]:
+        raise ValueError(f"{column} has a mean outside its range")
+    return FittedColumn(table=QuantileTable(values, below, up_to), mean=mean, missing=missing)

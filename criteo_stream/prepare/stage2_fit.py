@@ -144,7 +144,7 @@ class Fitter:
 
     def _collect(self) -> Fit:
         workspace = self._workspace
-        fitted = [read_tables(workspace.quantile_table(c)) for c in INTEGER_COLUMNS]
+        fitted = [read_tables(workspace.quantile_table(c), [c]) for c in INTEGER_COLUMNS]
         write_tables(workspace.data.quantiles, {c: f for one in fitted for c, f in one.items()})
         facts = {c: json.loads(workspace.column_facts(c).read_text()) for c in FEATURE_COLUMNS}
         return Fit(

@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
+from criteo_stream.data.parquet import read_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 
@@ -159,10 +161,32 @@ class _ById:
         self._path.unlink(missing_ok=True)
 
 
-def read_vocabulary(path: Path) -> tuple[UInt32Array, Int32Array]:
-    """The known values of a vocabulary and their ids, by id."""
-    table = pq.read_table(path, columns=["value", "id"])
-    return table["value"].to_numpy(), table["id"].to_numpy()
+def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:
+    """The known values of a vocabulary and their ids, by id.
+
+    Args:
+        path: the file.
+        ids: size of the column's id space (manifest).
+
+    Raises:
+        DataSetError: it is missing or no Parquet file, a value or an id is there twice, or one is
+            missing.
+    """
+    try:
+        table = read_parquet(path, _SCHEMA)
+        values, found, counts = (table[name].to_numpy() for name in ("value", "id", "count"))
+        if not np.array_equal(found, np.arange(FIRST_KNOWN_ID, ids, dtype=np.int32)):
+            raise ValueError(f"its ids are not {FIRST_KNOWN_ID} to {ids - 1:,}, each once")
+        in_order = np.sort(values)
+        if (in_order[1:] == in_order[:-1]).any():
+            raise ValueError("a value is there twice")
+        if (counts < 1).any() or (counts[1:] > counts[:-1]).any():
+            raise ValueError("its counts do not fall")
+    except ValueError as error:
+        raise DataSetError(
+            f"{path} is not what a fit writes ({error}): restore it or prepare the set again"
+        ) from None
+    return values, found
 
 
 def write_lookup(vocabulary: Path, lookup_path: Path) -> None:

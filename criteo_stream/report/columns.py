@@ -11,8 +11,9 @@ from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, MISSING_ID, OOV_ID
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.data.manifest import Manifest, verify_file
-from criteo_stream.prepare.quantiles import QuantileTable, read_tables
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.quantiles import QuantileTable
+from criteo_stream.prepare.read_fit import read_fit_tables, verify_fit
 
 _TOP: Final = 5
 _CURVE_POINTS: Final = 101
@@ -68,10 +69,9 @@ def column_facts(
     Raises:
         DataSetError: a vocabulary, the quantile tables or a shard are missing or damaged.
     """
-    for entry in manifest.fit_files:
-        verify_file(data, entry)
+    verify_fit(data, manifest)
     folder = DataFolder(data)
-    tables = read_tables(folder.quantiles)
+    tables = read_fit_tables(data, manifest)
     rows = max(1, manifest.rows["train"])
     no_value, no_category, oov = _split_shares(dataset)
     integers = [

@@ -9,7 +9,7 @@ from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
 
@@ -27,7 +27,7 @@ def inspect(path: Path, *, verify: bool = False) -> Inspection:
 
     Args:
         path: a raw file, a data set's folder or a run's folder.
-        verify: check every checksum.
+        verify: check every checksum, and that every value can be one.
 
     Raises:
         CriteoStreamError: the path is none of them, or a file in it is damaged: names it.
@@ -84,8 +84,9 @@ def _inspect_raw(path: Path) -> Inspection:
 def _inspect_data(path: Path, *, verify: bool) -> Inspection:
     manifest = Manifest.read(path)
     if verify:
-        for entry in manifest.files():
-            verify_file(path, entry)
+        from criteo_stream.report.verification import verify_data_set
+
+        verify_data_set(path, manifest)
     train = max(1, manifest.rows["train"])
     splits = {
         split: {
@@ -147,7 +148,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         ),
     ]  # fmt: skip
     if verify:
-        text += ["", f"all {len(manifest.files())} checksums are right"]
+        text += ["", f"all {len(manifest.files())} files are sound, by checksum and by content"]
     return Inspection(figures, "\n".join(text))
 
 

@@ -1,0 +1,58 @@
+"""The fit of a finished set, read back: its files against their checksums and the manifest."""
+
+from pathlib import Path
+
+from criteo_stream.base.errors import DataSetError
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.prepare.counts import UInt32Array
+from criteo_stream.prepare.quantiles import FittedColumn, read_tables
+from criteo_stream.prepare.value_ids import Int32Array
+from criteo_stream.prepare.vocabulary import read_vocabulary
+
+
+def verify_fit(data: Path, manifest: Manifest) -> None:
+    """Compare the files of a set's fit with the manifest.
+
+    Raises:
+        DataSetError: one is missing or damaged, or the set was made without any.
+    """
+    if not manifest.fit_files:
+        raise DataSetError(f"{data} holds no vocabularies and quantiles: prepare the set again")
+    for entry in manifest.fit_files:
+        verify_file(data, entry)
+
+
+def read_fit_tables(data: Path, manifest: Manifest) -> dict[str, FittedColumn]:
+    """The quantile tables of all integer columns; call `verify_fit` before.
+
+    Raises:
+        DataSetError: they are not what a fit writes, or other ones than the manifest describes.
+    """
+    path = DataFolder(data).quantiles
+    tables = read_tables(path)
+    for column in manifest.numeric:
+        found = tables[column.column]
+        values = found.table.values
+        ends = (int(values[0]), int(values[-1])) if len(values) else (None, None)
+        described = (column.minimum, column.maximum), column.mean, column.missing
+        if (ends, found.mean, found.missing) != described:
+            raise DataSetError(
+                f"{path} has another {column.column} than the manifest describes: "
+                "restore it or prepare the set again"
+            )
+    return tables
+
+
+def read_fit_vocabularies(
+    data: Path, manifest: Manifest
+) -> dict[str, tuple[UInt32Array, Int32Array]]:
+    """Known values and ids of all categorical columns, by id; call `verify_fit` before.
+
+    Raises:
+        DataSetError: one is not what a fit writes.
+    """
+    folder = DataFolder(data)
+    sizes = zip(CATEGORICAL_COLUMNS, manifest.categories, strict=True)
+    return {c: read_vocabulary(folder.vocabulary(c), ids) for c, ids in sizes}
