@@ -9,11 +9,12 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from criteo_stream.base.errors import OutputError, UsageError
 
@@ -134,10 +135,38 @@ def _fsync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def opened_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read, but no FIFO or device, whose reader may wait for ever.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield file
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        OSError: as `opened_file`.
+    """
+    with opened_file(path) as file:
+        return file.read()
+
+
 def file_crc32(path: Path) -> str:
-    """CRC-32 of a file's content, as 8 hex digits."""
+    """CRC-32 of a file's content, as 8 hex digits.
+
+    Raises:
+        OSError: as `opened_file`.
+    """
     crc = 0
-    with path.open("rb") as file:
+    with opened_file(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             crc = zlib.crc32(chunk, crc)
     return f"{crc:08x}"

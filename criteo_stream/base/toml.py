@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.storage import read_bytes
 
 
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
@@ -19,11 +20,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        UsageError: it is missing or not TOML.
+        UsageError: it is missing, cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bytes(path).decode())
     except FileNotFoundError:
         raise UsageError(f"no such configuration file: {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid TOML: nested too deeply") from None
     except ValueError as error:  # not TOML, not UTF-8, or an integer of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}") from None

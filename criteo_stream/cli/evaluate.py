@@ -7,7 +7,7 @@ import typer
 
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command, show
-from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption
+from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption, TrustModel
 
 
 @command
@@ -25,6 +25,7 @@ def evaluate(
     plots: Annotated[
         bool, typer.Option("--plots", help="Draw calibration and ROC curve into RUN/plots.")
     ] = False,
+    trust_model: TrustModel = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -32,10 +33,14 @@ def evaluate(
     from criteo_stream.predict.evaluate import compare_runs, evaluate_run
 
     if against is None:
-        found = evaluate_run(run, split, data=data, plots=plots, quiet=quiet)
+        found = evaluate_run(
+            run, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
+        )
         figures, text = found.to_dict(), ""
     else:
-        compared = compare_runs(run, against, split, data=data, plots=plots, quiet=quiet)
+        compared = compare_runs(
+            run, against, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
+        )
         found, figures = compared.evaluation, compared.to_dict()
         text = f"\n{against}: {compared.other.text()}\ndifference: {compared.difference.text()}"
     if is_writer():

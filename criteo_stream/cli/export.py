@@ -7,7 +7,7 @@ import typer
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.cli.app import command, show
-from criteo_stream.cli.parameters import DataOption, Json, RunArgument, among
+from criteo_stream.cli.parameters import DataOption, Json, RunArgument, TrustModel, among
 
 FORMATS: Final = ("onnx", "safetensors", "torch")
 
@@ -18,12 +18,13 @@ def export(
     form: Annotated[str, among(FORMATS, "--format", help="Write the model in this form.")],
     out: Annotated[Path, typer.Option(help="Write the model and its fit into this new folder.")],
     data: DataOption = None,
+    trust_model: TrustModel = False,
     as_json: Json = False,
 ) -> None:
     """Write a run's best weights for other programs, with vocabularies and quantiles."""
     from criteo_stream.predict.export import export_run
 
-    made = export_run(run, form, out, data=data)
+    made = export_run(run, form, out, data=data, trust_model=trust_model)
     compared = ", compared with the model" if made.checked else ""
     text = f"{out}: {form}, {format_size(made.bytes)}{compared}"
     show(made.to_dict(), text, as_json=as_json)

@@ -37,7 +37,10 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="Read the data set here, if it has moved.", show_default="as recorded"),
 ]
-
+TrustModel = Annotated[
+    bool,
+    typer.Option("--trust-model", help="Import the model that the run names by its path."),
+]
 SplitOption = Annotated[str, among(SPLITS, help="Evaluate on this split.")]
 
 

@@ -12,6 +12,7 @@ from criteo_stream.cli.parameters import (
     Quiet,
     RawArgument,
     RunArgument,
+    TrustModel,
     with_options,
 )
 from criteo_stream.prepare.options import READING, PrepareExecution, PrepareOptions
@@ -24,6 +25,7 @@ def predict(
     raw: RawArgument,
     out: Annotated[Path, typer.Option(help="Write this file, .parquet or .csv.")],
     data: DataOption = None,
+    trust_model: TrustModel = False,
     quiet: Quiet = False,
     as_json: Json = False,
     **options: Any,
@@ -31,6 +33,6 @@ def predict(
     """Score raw lines, with or without labels, in input order."""
     from criteo_stream.predict.scorer import predict_run
 
-    found = predict_run(run, raw, out, data=data, quiet=quiet, **options)
+    found = predict_run(run, raw, out, data=data, trust_model=trust_model, quiet=quiet, **options)
     text = f"{out}: {found.rows:,} rows, {found.rows_per_second:,} rows/s"
     show(found.to_dict(), text, as_json=as_json)

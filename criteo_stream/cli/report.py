@@ -7,7 +7,7 @@ import typer
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.cli.app import command, show
-from criteo_stream.cli.parameters import DataOption, Json, Quiet, SplitOption
+from criteo_stream.cli.parameters import DataOption, Json, Quiet, SplitOption, TrustModel
 
 
 @command
@@ -19,12 +19,13 @@ def report(
     out: Annotated[Path, typer.Option(help="Write this HTML file.")] = Path("report.html"),
     split: SplitOption = "valid",
     data: DataOption = None,
+    trust_model: TrustModel = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write a page about runs: figures, curves, columns and data, in one HTML file."""
     from criteo_stream.report import write_report
 
-    page = write_report(runs, out, split=split, data=data, quiet=quiet)
+    page = write_report(runs, out, split=split, data=data, trust_model=trust_model, quiet=quiet)
     text = f"{out}: {len(runs)} run{'s' * (len(runs) > 1)}, {format_size(page.bytes)}"
     show(page.to_dict(), text, as_json=as_json)

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared
-from criteo_stream.base.toml import read_toml, write_toml
+from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
 from criteo_stream.runs.config import Execution, TrainConfig
+from criteo_stream.runs.config_file import read_config, run_of
 
 
 def _print_config(wanted: bool) -> None:
@@ -50,8 +50,10 @@ def train(
     On several processes or GPUs:
     torchrun --nproc-per-node N -m criteo_stream train DATA --out RUN ...
     """
-    merged, config_from = _merged(context, values_of(TrainConfig, options), config)
     execution = Execution(**values_of(Execution, options))
+    merged, config_from = _merged(
+        context, values_of(TrainConfig, options), config, trust_model=execution.trust_model
+    )
 
     from criteo_stream.train.trainer import Trainer
 
@@ -67,7 +69,7 @@ def train(
 
 
 def _merged(
-    context: typer.Context, options: dict[str, Any], config: Path | None
+    context: typer.Context, options: dict[str, Any], config: Path | None, *, trust_model: bool
 ) -> tuple[TrainConfig, Path | None]:
     """Options given on the command line override the file's, the file's override the defaults.
 
@@ -76,13 +78,15 @@ def _merged(
     """
     if config is None:
         return TrainConfig(**options), None
-    raw = read_toml(config)
-    values = raw.get("train")
-    if not isinstance(values, dict):
-        raise UsageError(f"{config} has no [train] table: give the config.toml of a run")
+    found = read_config(config)
     explicit = {name: value for name, value in options.items() if name in typed(context)}
-    start = raw.get("start", {}).get("from")
-    return TrainConfig.from_dict(values | explicit, str(config)), Path(start) if start else None
+    merged = TrainConfig.from_dict(found.options | explicit, str(config))
+    if "model" not in explicit:
+        from criteo_stream.predict.trust import refuse_untrusted_model
+
+        where = run_of(config) or config
+        refuse_untrusted_model(merged.model, where, trust_model=trust_model)
+    return merged, found.from_run
 
 
 def config_text() -> str:

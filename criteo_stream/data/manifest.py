@@ -31,7 +31,7 @@ from criteo_stream.base.records import (
 )
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FORMAT_VERSION, INTEGER_COLUMNS, SPLITS
-from criteo_stream.base.storage import file_crc32, utf8_path, write_json
+from criteo_stream.base.storage import file_crc32, read_bytes, utf8_path, write_json
 from criteo_stream.data.folder import DataFolder
 
 _COUNTED = (*SPLITS, "rejected", "read")
@@ -188,15 +188,15 @@ class Manifest:
         """
         path = DataFolder(utf8_path(folder)).manifest
         try:
-            raw = parse_json(path.read_bytes())
+            raw = parse_json(read_bytes(path))
         except FileNotFoundError:
             raise DataSetError(
                 f"{folder} is not a complete data set (no {path.name}): run the same "
                 "`criteo-stream preprocess` command again to finish it, or check the path"
             ) from None
-        except (NotADirectoryError, IsADirectoryError):
+        except NotADirectoryError:
             raise DataSetError(f"{folder} is not a folder that holds a data set") from None
-        except RecordError as error:
+        except (RecordError, OSError) as error:
             raise DataSetError(f"{path} is damaged ({error}): prepare the set again") from None
         found = raw.get("format") if isinstance(raw, dict) else None
         if found != FORMAT_VERSION:

@@ -85,10 +85,15 @@ def find_model(name: str) -> type[nn.Module]:
     )
 
 
+def look_in_current_folder() -> None:
+    """Let a user's own modules be found where the command is given; a console script does not."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+
+
 def _imported(path: str) -> type[nn.Module]:
     module_name, _, name = path.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a console script does not look there
+    look_in_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -29,7 +29,11 @@ class OpenedSplit(NamedTuple):
 
 @contextmanager
 def opened_split(
-    run: Path | str, split: str, data: Path | str | None = None
+    run: Path | str,
+    split: str,
+    data: Path | str | None = None,
+    *,
+    trust_model: bool | str = False,
 ) -> Iterator[OpenedSplit]:
     """Load a run's best weights and open a split; under torchrun join the other ranks.
 
@@ -42,7 +46,7 @@ def opened_split(
         raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
     with process_group() as ranks:
         with ranks.all_or_none():
-            loaded = load_run(run, data)
+            loaded = load_run(run, data, trust_model=trust_model)
             if not loaded.manifest.rows[split]:
                 raise DataSetError(
                     f"the {split} split of {loaded.data} is empty: choose another --split"
@@ -67,6 +71,7 @@ def evaluate_run(
     data: Path | str | None = None,
     workers: int = 1,
     plots: bool = False,
+    trust_model: bool | str = False,
     quiet: bool = False,
 ) -> DetailedEvaluation:
     """Evaluate a run's best weights; under torchrun the ranks share the rows.
@@ -77,6 +82,7 @@ def evaluate_run(
         data: a data set with the same fit; default the one that the run was trained on.
         workers: loader threads per rank.
         plots: draw calibration and ROC curve into ``RUN/plots``.
+        trust_model: whether a recorded model by import path may be imported, see `load_run`.
         quiet: show no progress.
 
     Returns:
@@ -85,7 +91,7 @@ def evaluate_run(
     Raises:
         CriteoStreamError: as `opened_split`.
     """
-    with opened_split(run, split, data) as (ranks, loaded, dataset):
+    with opened_split(run, split, data, trust_model=trust_model) as (ranks, loaded, dataset):
         metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
         scores = metrics.scores()
         if plots and ranks.is_writer:
@@ -121,6 +127,7 @@ def compare_runs(
     data: Path | str | None = None,
     workers: int = 1,
     plots: bool = False,
+    trust_model: bool | str = False,
     quiet: bool = False,
 ) -> ComparedRuns:
     """Evaluate two runs' best weights on the same rows; under torchrun the ranks share them.
@@ -128,17 +135,18 @@ def compare_runs(
     Raises:
         CriteoStreamError: as `opened_split`; the second run's fit must be the first's.
     """
-    with opened_split(run, split, data) as (ranks, loaded, dataset):
+    with opened_split(run, split, data, trust_model=trust_model) as (ranks, loaded, dataset):
         with ranks.all_or_none():
-            other = load_run(against, loaded.data).model.to(ranks.device)
+            second = load_run(against, loaded.data, trust_model=trust_model)
+        other = second.model.to(ranks.device)
         metrics, difference = compare(
             [loaded.model, other], dataset, ranks, workers=workers, quiet=quiet
         )
         scores = [model_metrics.scores() for model_metrics in metrics]
         if plots and ranks.is_writer:
             _draw(scores[0], split, run)
-        first, second = (m.compute_detailed(s) for m, s in zip(metrics, scores, strict=True))
-        return ComparedRuns(first, str(against), second, difference)
+        found, theirs = (m.compute_detailed(s) for m, s in zip(metrics, scores, strict=True))
+        return ComparedRuns(found, str(against), theirs, difference)
 
 
 def _draw(scores: ScoreCounts, split: str, run: Path | str) -> None:

@@ -40,7 +40,12 @@ class Exported:
 
 
 def export_run(
-    run: Path | str, form: str, out: Path | str, *, data: Path | str | None = None
+    run: Path | str,
+    form: str,
+    out: Path | str,
+    *,
+    data: Path | str | None = None,
+    trust_model: bool | str = False,
 ) -> Exported:
     """Write a run's best weights, and the vocabularies and quantiles that they belong to.
 
@@ -49,6 +54,7 @@ def export_run(
         form: ``onnx``, ``safetensors`` or ``torch`` (a `torch.export` program).
         out: a new folder, or one that an earlier export made.
         data: a data set with the run's fit; default the one it was trained on.
+        trust_model: whether a recorded model by import path may be imported, see `load_run`.
 
     Raises:
         UsageError: an unknown format, or one whose packages are not installed.
@@ -58,7 +64,7 @@ def export_run(
     """
     if form not in _FILES:
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
-    loaded = load_run(run, data)
+    loaded = load_run(run, data, trust_model=trust_model)
     folder = Path(out)
     _claim(folder, loaded)
     with full_disk_explained(folder):

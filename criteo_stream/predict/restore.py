@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from criteo_stream.base.errors import DataSetError, RunError
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
+from criteo_stream.predict.trust import refuse_untrusted_model
 from criteo_stream.runs.checkpoint import CheckpointFolder
 from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.folder import RunFolder
@@ -27,19 +28,25 @@ class LoadedRun:
     step: int
 
 
-def load_run(run: Path | str, data: Path | str | None = None) -> LoadedRun:
+def load_run(
+    run: Path | str, data: Path | str | None = None, *, trust_model: bool | str = False
+) -> LoadedRun:
     """Load the best weights of a run.
 
     Args:
         run: folder of the run.
         data: a data set with the same fit; default the one that the run was trained on.
+        trust_model: whether a model by its import path, which is code of whoever made the run, may
+            be imported; or the only one that may.
 
     Raises:
-        RunError: the folder is not a run, or has no sound best checkpoint.
+        RunError: the folder is not a run, has no sound best checkpoint, or names a model that is
+            not trusted.
         DataSetError: the data set is missing, incomplete, or of another fit.
     """
     folder = RunFolder(run)
     record = folder.read()
+    refuse_untrusted_model(record.config.model, folder.path, trust_model=trust_model)
     path = Path(data or record.data)
     try:
         manifest = Manifest.read(path)
@@ -53,9 +60,10 @@ def load_run(run: Path | str, data: Path | str | None = None) -> LoadedRun:
             f"set ({record.fit_fingerprint}): prepare it with --fit-from {record.data}"
         )
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
+    state = TrainState.of(checkpoint.state, folder.checkpoints)
     model = build_model(record.config, manifest)
     load_weights(model, weights_in(checkpoint.tensors), folder.path)
-    return LoadedRun(model, record.config, path, manifest, TrainState.of(checkpoint.state).step)
+    return LoadedRun(model, record.config, path, manifest, state.step)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
@@ -64,6 +72,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -
     Raises:
         RunError: they are another model's.
     """
+    expected = model.state_dict()
+    for name, tensor in weights.items():
+        if name in expected and tensor.dtype != expected[name].dtype:
+            raise RunError(
+                f"the weights of {where} do not fit the model: {name} is {tensor.dtype}, expected "
+                f"{expected[name].dtype}"
+            )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -202,6 +202,7 @@ def predict_run(
     layout: LayoutName = "auto",
     short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
+    trust_model: bool | str = False,
     quiet: bool = False,
 ) -> Predictions:
     """Score raw lines with a run's best weights.
@@ -214,6 +215,7 @@ def predict_run(
         layout: as for preprocess.
         short_lines: ``pad`` accepts lines that are short only by trailing tabs.
         max_bad_rows: malformed lines to leave out before giving up.
+        trust_model: whether a recorded model by import path may be imported, see `load_run`.
         quiet: show no progress.
 
     Raises:
@@ -223,7 +225,7 @@ def predict_run(
         InputError: a raw input is missing, damaged or malformed.
     """
     check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
-    loaded = load_run(run, data)
+    loaded = load_run(run, data, trust_model=trust_model)
     scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
     start = time.perf_counter()
     with Progress("predict", None, quiet=quiet) as bar:

@@ -55,6 +55,7 @@ def write_report(
     *,
     split: str = "valid",
     data: Path | None = None,
+    trust_model: bool | str = False,
     quiet: bool = False,
 ) -> Report:
     """Evaluate runs on a split and write a page about them.
@@ -64,6 +65,7 @@ def write_report(
         out: the HTML file.
         split: what the best weights are evaluated on.
         data: a data set with the runs' fit; default the one that each was trained on.
+        trust_model: whether a recorded model by import path may be imported, see `load_run`.
         quiet: show no progress.
 
     Raises:
@@ -78,7 +80,7 @@ def write_report(
         raise UsageError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}")
     if out.exists() and not _is_report(out):
         raise OutputError(f"{out} exists and is not a report: choose another --out")
-    facts = gather(runs, split, data=data, quiet=quiet)
+    facts = gather(runs, split, data=data, trust_model=trust_model, quiet=quiet)
     page = render(facts, split).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, page, shared=True)

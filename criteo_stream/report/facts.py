@@ -15,7 +15,8 @@ from criteo_stream.predict.evaluate import OpenedSplit, opened_split
 from criteo_stream.predict.restore import load_run
 from criteo_stream.report.columns import CategoryFacts, IntegerFacts, column_facts
 from criteo_stream.report.importance import Importance, importance
-from criteo_stream.runs.folder import RunFolder, RunRecord
+from criteo_stream.runs.config_file import RunRecord
+from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
 
 SAMPLE_ROWS: Final = 16384
@@ -55,7 +56,12 @@ class RunFacts:
 
 
 def gather(
-    runs: Sequence[Path], split: str, *, data: Path | None = None, quiet: bool = False
+    runs: Sequence[Path],
+    split: str,
+    *,
+    data: Path | None = None,
+    trust_model: bool | str = False,
+    quiet: bool = False,
 ) -> list[RunFacts]:
     """Evaluate every run's best weights on a split, and read what else is known of it.
 
@@ -64,7 +70,7 @@ def gather(
     """
     found: list[RunFacts] = []
     for run, name in zip(runs, _names(runs), strict=True):
-        with opened_split(run, split, data) as opened:
+        with opened_split(run, split, data, trust_model=trust_model) as opened:
             found.append(_run_facts(run, name, opened, found, quiet=quiet))
     return found
 
@@ -105,7 +111,9 @@ def _measured(
     ranks, loaded, dataset = opened
     if not before or before[0].data.fingerprint != loaded.manifest.fingerprint:
         return measure(loaded.model, dataset, ranks, quiet=quiet), None
-    first = load_run(before[0].path, loaded.data).model.to(ranks.device)
+    # That run's model was imported before.
+    trusted = before[0].record.config.model
+    first = load_run(before[0].path, loaded.data, trust_model=trusted).model.to(ranks.device)
     metrics, difference = compare([loaded.model, first], dataset, ranks, quiet=quiet)
     return metrics[0], difference
 

@@ -165,7 +165,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     history = folder.history.read()
     layers = weights_in(tensors)
     sizes = {name: math.prod(tensor.shape) for name, tensor in layers.items()}
-    saved = TrainState.of(state) if state else None
+    saved = TrainState.of(state, folder.checkpoints) if state else None
     best = saved.best if saved else None
     figures: dict[str, object] = {
         "kind": "run",

@@ -19,7 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.base.storage import file_crc32, full_disk_explained, sync_folder, write_json
+from criteo_stream.base.records import Crc32, RecordError, from_plain, parse_json
+from criteo_stream.base.storage import (
+    file_crc32,
+    full_disk_explained,
+    read_bytes,
+    sync_folder,
+    write_json,
+)
 from criteo_stream.runs.tensorfile import Described, describe_tensors, write_tensors
 
 CHECKPOINT_VERSION: Final = 2
@@ -38,6 +45,15 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: Mapping[str, Any]
     """Plain values, as JSON holds them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StateFile:
+    """The content of ``state.json``."""
+
+    version: int
+    tensors_crc32: Crc32
+    state: dict[str, Any]
 
 
 class _DamagedError(RunError):
@@ -240,12 +256,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     raw = _read_state(path)
     try:
-        if file_crc32(path / _TENSORS) != raw["tensors_crc32"]:
+        if file_crc32(path / _TENSORS) != raw.tensors_crc32:
             raise _DamagedError(f"{path / _TENSORS} is damaged: its checksum differs")
-        return Checkpoint(load_file(path / _TENSORS), raw["state"])
+        return Checkpoint(load_file(path / _TENSORS), raw.state)
     except FileNotFoundError:
         raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
-    except (ValueError, SafetensorError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
 
 
@@ -255,32 +271,38 @@ def describe_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Descri
     Raises:
         RunError: a file is missing or damaged, or it is of another version.
     """
-    state = _read_state(path)["state"]
+    state = _read_state(path).state
     try:
         return state, describe_tensors(path / _TENSORS)
     except FileNotFoundError:
         raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
-    except SafetensorError as error:
+    except (ValueError, OSError, SafetensorError) as error:
         raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
 
 
-def _read_state(path: Path) -> Mapping[str, Any]:
+def _read_state(path: Path) -> _StateFile:
     file = path / _STATE
     try:
-        raw: dict[str, Any] = json.loads(file.read_bytes())
-        version, found = raw["version"], raw.pop("state_crc32")
+        raw = parse_json(read_bytes(file))
+        if not isinstance(raw, dict):
+            raise RecordError("expected an object")
+        found = raw.pop("state_crc32", None)
+        if found != state_crc32(raw):
+            raise RecordError("its checksum differs")
+        version = raw.get("version")
     except FileNotFoundError:
         raise _DamagedError(f"{path} is incomplete: {_STATE} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RecordError, OSError) as error:
         raise _DamagedError(f"{file} is damaged ({error})") from None
-    if found != state_crc32(raw):
-        raise _DamagedError(f"{file} is damaged: its checksum differs")
     if version not in _READABLE:
         raise RunError(
             f"{path} has checkpoint version {version}, this package reads up to "
             f"{CHECKPOINT_VERSION}: continue with the package version that wrote it"
         )
-    return raw
+    try:
+        return from_plain(raw, _StateFile)
+    except RecordError as error:
+        raise _DamagedError(f"{file} is damaged ({error})") from None
 
 
 def state_crc32(state: Mapping[str, object]) -> str:

@@ -236,6 +236,10 @@ class Execution:
         chosen_by="random weights",
         flag="from",
     )
+    trust_model: bool = option(
+        default=False,
+        help="Import the model that the run of --from, or the file of --config, names by its path.",
+    )
     checkpoint_every: int = option(
         default=0,
         help="Save a checkpoint every so many training rows; each evaluation ends in one too.",
@@ -269,6 +273,7 @@ class ExecutionKeywords(TypedDict, total=False):
     """The options of `Execution` as keywords of a call; a test keeps the two alike."""
 
     from_run: Path | str | None
+    trust_model: bool
     checkpoint_every: int
     checkpoint_minutes: float
     keep: int

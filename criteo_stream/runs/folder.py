@@ -2,35 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import RunError, UsageError
+from criteo_stream.base.records import RecordError
 from criteo_stream.base.storage import full_disk_explained, locked_folder, utf8_path, write_bytes
-from criteo_stream.base.toml import read_toml, write_toml
+from criteo_stream.base.toml import write_toml
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.runs.config_file import RunRecord, read_record
 from criteo_stream.runs.history import History
 
 CONFIG_NAME = "config.toml"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """The content of ``config.toml``."""
-
-    config: ResolvedConfig
-    data: str
-    """Path of the data set."""
-    fingerprint: str
-    """Fingerprint of the data set's content."""
-    fit_fingerprint: str
-    """Fingerprint of its vocabularies and quantiles."""
-    package_version: str
-    from_run: str | None
-    """Path of the run that its first weights are from."""
 
 
 class RunFolder:
@@ -57,16 +42,8 @@ class RunFolder:
         if not self._config.exists():
             raise RunError(f"{self.path} is not a run (no {CONFIG_NAME}): check the path")
         try:
-            raw = read_toml(self._config)
-            return RunRecord(
-                config=ResolvedConfig.from_dict(raw["train"], str(self._config)),
-                data=raw["data"]["path"],
-                fingerprint=raw["data"]["fingerprint"],
-                fit_fingerprint=raw["data"]["fit_fingerprint"],
-                package_version=raw["package"]["version"],
-                from_run=raw.get("start", {}).get("from"),
-            )
-        except (UsageError, KeyError, TypeError, AttributeError) as error:
+            return read_record(self._config)
+        except (UsageError, RecordError, TypeError) as error:
             raise RunError(
                 f"{self._config} is damaged or edited ({error}): restore it, or start a new run"
             ) from None

@@ -2,13 +2,22 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.base.storage import full_disk_explained, write_bytes
+from criteo_stream.base.records import (
+    Count,
+    Number,
+    Positive,
+    RecordError,
+    Share,
+    from_plain,
+    parse_json,
+    sealed,
+    unsealed,
+)
+from criteo_stream.base.storage import full_disk_explained, read_bytes, write_bytes
 from criteo_stream.metrics.figures import figures_text
 
 
@@ -16,26 +25,26 @@ from criteo_stream.metrics.figures import figures_text
 class HistoryLine:
     """An evaluation on the valid split in the course of training, and how training went to it."""
 
-    epoch: int
+    epoch: Positive
     """Counted from 1."""
-    step: int
+    step: Positive
     """Steps done, over all epochs."""
-    rows: int
+    rows: Positive
     """Training rows seen, over all epochs and ranks."""
-    train_loss: float
+    train_loss: Number
     """Mean log loss of the training rows since the evaluation before, each before its update."""
-    learning_rate: float
+    learning_rate: Number
     """Learning rate of the last step."""
-    auc: float | None
-    log_loss: float | None
-    ne: float | None
-    calibration: float | None
+    auc: Share | None
+    log_loss: Number | None
+    ne: Number | None
+    calibration: Number | None
     """Figures as in `Evaluation`; None where undefined, or where the valid split is empty."""
-    rows_per_second: int
+    rows_per_second: Count
     """Training rows per second since the evaluation before."""
-    waited_for_data: float
+    waited_for_data: Number
     """Share of their time that was spent waiting for the loader."""
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     """The ranks' peaks so far, added up."""
 
     def text(self) -> str:
@@ -45,18 +54,6 @@ class HistoryLine:
     def to_dict(self) -> dict[str, object]:
         """Plain values by name."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Undo `to_dict`.
-
-        Raises:
-            ValueError: a value is missing.
-        """
-        names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in values]:
-            raise ValueError(f"no {missing[0]}")
-        return cls(**{name: values[name] for name in names})
 
 
 class History:
@@ -86,22 +83,31 @@ class History:
         """All whole lines.
 
         Raises:
-            RunError: a line in the middle is damaged.
+            RunError: a line is damaged.
         """
-        if not self.path.exists():
+        try:
+            content = read_bytes(self.path)
+        except FileNotFoundError:
             return []
-        lines = self.path.read_text(encoding="utf-8").split("\n")
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be read: {error.strerror}") from None
+        lines = content.split(b"\n")
         return [self._parsed(number, line) for number, line in enumerate(lines[:-1], start=1)]
 
-    def _parsed(self, number: int, line: str) -> HistoryLine:
-        where = f"{self.path}, line {number}"
+    def _parsed(self, number: int, line: bytes) -> HistoryLine:
         try:
-            return HistoryLine.from_dict(json.loads(line))
-        except json.JSONDecodeError:
-            raise RunError(f"{where}: not JSON; restore the file") from None
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{where}: not an evaluation ({error}); restore the file") from None
+            raw = parse_json(line)
+            unsigned = isinstance(raw, dict) and set(raw) == _FIELDS  # as older versions wrote it
+            return from_plain(raw if unsigned else unsealed(raw), HistoryLine)
+        except RecordError as error:
+            raise RunError(
+                f"{self.path}, line {number} is damaged ({error}): restore the file, or remove "
+                "the line to go on without it"
+            ) from None
+
+
+_FIELDS = {field.name for field in fields(HistoryLine)}
 
 
 def _written(line: HistoryLine) -> str:
-    return json.dumps(line.to_dict()) + "\n"
+    return json.dumps(sealed(line.to_dict())) + "\n"

@@ -7,15 +7,20 @@ batch follow from it.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Final, Self, TypeVar
 
+from msgspec import Meta
 from torch import Tensor
 
+from criteo_stream.base.errors import RunError
+from criteo_stream.base.records import Count, Number, Positive, RecordError, from_plain
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.history import HistoryLine
 
 Value = TypeVar("Value")
 
+_Pair = Annotated[list[Number], Meta(min_length=2, max_length=2)]
 _WEIGHT: Final = "model."
 _MOMENT: Final = "optimizer."
 _RANDOM_STATE: Final = "random_state"
@@ -25,20 +30,27 @@ _RANDOM_STATE: Final = "random_state"
 class TrainState:
     """Where a run stands; plain values."""
 
-    step: int
+    step: Count
     """Steps done, over all epochs."""
-    total_steps: int
+    total_steps: Positive
     """Steps of the whole plan."""
-    threads: int
+    threads: Annotated[int, Meta(ge=1, le=2**16)]
     """Compute threads of a rank: sums over them differ in bits with their number."""
-    loss: list[list[float]]
+    loss: Annotated[list[_Pair], Meta(min_length=1)]
     """Per rank: Σ loss and rows since the last evaluation."""
     best: HistoryLine | None
     """The best evaluation so far."""
-    waited: int
+    waited: Count
     """Evaluations since then."""
     data: dict[str, object]
     """Data set and order that the steps go through: `CriteoDataset.identity`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no run comes to."""
+        if self.step > self.total_steps:
+            raise ValueError(f"step {self.step:,} of {self.total_steps:,}")
+        if self.best is not None and self.best.step > self.step:
+            raise ValueError(f"the best evaluation is at step {self.best.step:,}, not yet reached")
 
     def checkpoint(
         self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], random_state: Tensor
@@ -55,16 +67,25 @@ class TrainState:
         return Checkpoint(tensors | {_RANDOM_STATE: random_state}, asdict(self))
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Self:
+    def of(cls, state: object, where: Path) -> Self:
         """Undo `checkpoint`, from the state that it holds.
 
+        Args:
+            state: plain values.
+            where: they are from, for messages.
+
         Raises:
-            KeyError, TypeError, ValueError: something is missing, or is of another kind.
+            RunError: something is missing, of another kind, or cannot be.
         """
-        if "waited" not in state:  # written by version 1
-            state = {**state, **state["best"]}
-        best = state["best"] and HistoryLine.from_dict(state["best"])
-        return cls(**{**state, "best": best})
+        if isinstance(state, dict) and "waited" not in state:  # written by version 1
+            best = state.get("best")
+            state = {**state, **(best if isinstance(best, dict) else {})}
+        try:
+            return from_plain(state, cls)
+        except RecordError as error:
+            raise RunError(
+                f"the state of the checkpoint {where} is damaged ({error}): start a new run"
+            ) from None
 
 
 def weights_in(tensors: Mapping[str, Value]) -> dict[str, Value]:

@@ -44,6 +44,8 @@ class ActiveRun:
         manifest: Manifest,
         ranks: Ranks,
         from_run: Path | None = None,
+        *,
+        trust_model: bool | str = False,
     ) -> "ActiveRun":
         """A run at its first step, with random weights or the best ones of another run.
 
@@ -53,7 +55,8 @@ class ActiveRun:
         torch.manual_seed(config.seed)
         model = build_model(config, manifest).to(ranks.device)
         if from_run is not None:
-            load_weights(model, load_run(from_run, data.data).model.state_dict(), from_run)
+            first = load_run(from_run, data.data, trust_model=trust_model)
+            load_weights(model, first.model.state_dict(), from_run)
         return cls(
             config=config,
             data=data,
@@ -113,7 +116,7 @@ class ActiveRun:
             RunError: it is of another model, data set or order, or misses something.
         """
         try:
-            state = TrainState.of(checkpoint.state)
+            state = TrainState.of(checkpoint.state, where)
             load_weights(self.model, weights_in(checkpoint.tensors), where)
             self.optimizers.load_state_tensors(moments_in(checkpoint.tensors))
             torch.set_rng_state(random_state_in(checkpoint.tensors).clone())
@@ -128,14 +131,16 @@ class ActiveRun:
         self.early_stopping.best, self.early_stopping.waited = state.best, state.waited
 
 
-def set_threads(execution: Execution, ranks: Ranks, checkpoint: Checkpoint | None) -> None:
+def set_threads(
+    execution: Execution, ranks: Ranks, checkpoint: Checkpoint | None, where: Path
+) -> None:
     """Set the compute threads; sums over threads differ in bits with their number: a run keeps it.
 
     Raises:
-        RunError: the checkpoint does not say how many it had.
+        RunError: the checkpoint, in the folder ``where``, does not say how many it had.
     """
     threads = execution.threads
     if threads is None and checkpoint is not None:
-        threads = TrainState.of(checkpoint.state).threads
+        threads = TrainState.of(checkpoint.state, where).threads
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads or max(1, cores // ranks.local_world_size))

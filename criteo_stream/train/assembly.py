@@ -131,9 +131,16 @@ def _restored_or_begun(
     refuse_what_does_not_fit(
         config, manifest, ranks, checkpoints.folder, keep=execution.keep, resuming=resuming
     )
-    set_threads(execution, ranks, checkpoint)
+    set_threads(execution, ranks, checkpoint, checkpoints.folder)
     from_run = execution.from_run if checkpoint is None else None
-    training = ActiveRun.begin(config, dataset, manifest, ranks, from_run)
+    training = ActiveRun.begin(
+        config,
+        dataset,
+        manifest,
+        ranks,
+        from_run,
+        trust_model=execution.trust_model or config.model,
+    )
     if checkpoint is None:
         return training
     training.restore(checkpoint, checkpoints.folder)

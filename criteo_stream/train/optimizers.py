@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
 
+_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What both kinds of Adam keep of a parameter."""
+
 
 class Optimizers:
     """Steps a model: `RowwiseSparseAdam` for its tables, Adam for the rest.
@@ -64,11 +67,41 @@ class Optimizers:
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Undo `state_tensors`, by copying."""
+        """Undo `state_tensors`, by copying.
+
+        Raises:
+            ValueError: a tensor is missing, of another shape or type, or belongs to no parameter.
+        """
+        self._check(tensors)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     self._load_parameter(optimizer, parameter, tensors)
+
+    def _check(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse what would leave a moment at zero, or turn its numbers into others."""
+        known = set()
+        for optimizer in self._optimizers:
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                names = {key: f"{self._names[id(parameter)]}.{key}" for key in _STATE}
+                known |= set(names.values())
+                found = {key: tensors[name] for key, name in names.items() if name in tensors}
+                if found and len(found) < len(names):
+                    missing = next(name for key, name in names.items() if key not in found)
+                    raise ValueError(f"no {missing}")
+                for key, tensor in found.items():
+                    if key != "step" and (tensor.shape, tensor.dtype) != (
+                        parameter.shape,
+                        parameter.dtype,
+                    ):
+                        raise ValueError(
+                            f"{names[key]} is {tensor.dtype} {list(tensor.shape)}, expected "
+                            f"{parameter.dtype} {list(parameter.shape)}"
+                        )
+                    if key == "step" and (tensor.numel() != 1 or not tensor >= 1):
+                        raise ValueError(f"{names[key]} is no number of steps")
+        if strange := set(tensors) - known:
+            raise ValueError(f"{min(strange)} belongs to no parameter")
 
     def _load_parameter(
         self, optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: dict[str, Tensor]

@@ -105,7 +105,9 @@ class Trainer:
             RunError: the run has no sound best checkpoint yet.
         """
         if self._model is None:
-            self._model = load_run(self.folder.path, self.data).model.eval()
+            self._model = load_run(
+                self.folder.path, self.data, trust_model=self._trusted
+            ).model.eval()
         return self._model
 
     @property
@@ -118,7 +120,13 @@ class Trainer:
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> DetailedEvaluation:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""
-        return evaluate_run(self.folder.path, split, data=data, quiet=self._execution.quiet)
+        return evaluate_run(
+            self.folder.path,
+            split,
+            data=data,
+            trust_model=self._trusted,
+            quiet=self._execution.quiet,
+        )
 
     def predict(
         self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any
@@ -126,5 +134,13 @@ class Trainer:
         """Score raw lines with the best weights; see `predict_run`."""
         inputs = [raw] if isinstance(raw, str | Path) else raw
         return predict_run(
-            self.folder.path, inputs, Path(out), quiet=self._execution.quiet, **options
+            self.folder.path,
+            inputs,
+            Path(out),
+            **{"trust_model": self._trusted, "quiet": self._execution.quiet, **options},
         )
+
+    @property
+    def _trusted(self) -> bool | str:
+        """The model that may be imported: the one that the caller named."""
+        return self._execution.trust_model or self.config.model

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from criteo_stream.base.records import from_plain
 from criteo_stream.runs.config import Metric
 from criteo_stream.runs.history import HistoryLine
 from criteo_stream.train.early_stopping import EarlyStopping
@@ -62,7 +63,7 @@ def test_it_goes_on_where_it_was(
 ) -> None:
     whole = EarlyStopping(metric, patience)
     told(whole, before)
-    best = None if whole.best is None else HistoryLine.from_dict(asdict(whole.best))
+    best = None if whole.best is None else from_plain(asdict(whole.best), HistoryLine)
     continued = EarlyStopping(metric, patience, best, whole.waited)
     assert told(whole, after) == told(continued, after)
     assert whole == continued

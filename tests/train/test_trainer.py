@@ -554,7 +554,7 @@ def test_history_names_the_line_that_is_damaged(tmp_path: Path) -> None:
     )  # fmt: skip
     whole = json.dumps(line.to_dict())
     (tmp_path / "history.jsonl").write_text(f"{whole}\nnonsense\n{whole}\n")
-    with pytest.raises(RunError, match="line 2: not JSON"):
+    with pytest.raises(RunError, match="line 2 is damaged"):
         History(tmp_path / "history.jsonl").read()
     (tmp_path / "history.jsonl").write_text(f'{whole}\n{{"step": 2}}\n')
     with pytest.raises(RunError, match=r"line 2: not an evaluation \(no epoch\)"):
