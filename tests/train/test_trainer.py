@@ -557,7 +557,7 @@ def test_history_names_the_line_that_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="line 2 is damaged"):
         History(tmp_path / "history.jsonl").read()
     (tmp_path / "history.jsonl").write_text(f'{whole}\n{{"step": 2}}\n')
-    with pytest.raises(RunError, match=r"line 2: not an evaluation \(no epoch\)"):
+    with pytest.raises(RunError, match=r"line 2 is damaged \(its checksum differs\)"):
         History(tmp_path / "history.jsonl").read()
 
 
