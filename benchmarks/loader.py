@@ -34,7 +34,7 @@ from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, ROW_
 from criteo_stream.base.storage import file_crc32
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.data.manifest import CategoricalColumn, Manifest, NumericColumn
+from criteo_stream.data.manifest import CategoricalColumn, InputEntry, Manifest, NumericColumn
 from criteo_stream.data.shards import SHARD_SCHEMA, ShardReader, row_group_sizes, write_shard
 
 # fmt: off
@@ -178,7 +178,7 @@ def make_set(folder: Path, columns: Columns, shards: int) -> Path:
         package_version="benchmark",
         layout="kaggle",
         options={},
-        inputs=[],
+        inputs=[InputEntry(path="/raw", name="raw", bytes=0, mtime_ns=0, crc32="0" * 8, rows=rows)],
         rows={"train": rows, "valid": 0, "test": 0, "rejected": 0, "read": rows},
         row_group_rows=ROW_GROUP_ROWS,
         min_count=10,

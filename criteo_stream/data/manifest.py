@@ -139,6 +139,8 @@ class Manifest:
         _require(set(self.shards) == set(SPLITS), f"shards: expected {', '.join(SPLITS)}")
         accounted = sum(count for name, count in self.rows.items() if name != "read")
         _require(accounted == self.rows["read"], "rows: they do not add up to the lines read")
+        lines = sum(entry.rows for entry in self.inputs)
+        _require(lines == self.rows["read"], "inputs: their rows are not the lines read")
         for split, entries in self.shards.items():
             found = sum(entry.rows for entry in entries)
             _require(found == self.rows[split], f"shards.{split}: {found:,} rows in all")

@@ -161,11 +161,12 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     checkpoints = CheckpointFolder(folder.checkpoints)
     sound = checkpoints.sound_steps() if verify else 0
     steps = checkpoints.steps()
-    state, tensors = checkpoints.describe_latest() or ({}, {})
+    latest = checkpoints.describe_latest()
+    tensors = latest[1] if latest else {}
     history = folder.history.read()
     layers = weights_in(tensors)
     sizes = {name: math.prod(tensor.shape) for name, tensor in layers.items()}
-    saved = TrainState.of(state, folder.checkpoints) if state else None
+    saved = TrainState.of(latest[0], folder.checkpoints) if latest else None
     best = saved.best if saved else None
     figures: dict[str, object] = {
         "kind": "run",

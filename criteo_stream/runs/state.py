@@ -14,13 +14,13 @@ from msgspec import Meta
 from torch import Tensor
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.base.records import Count, Number, Positive, RecordError, from_plain
+from criteo_stream.base.records import Count, Positive, RecordError, from_plain
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.history import HistoryLine
 
 Value = TypeVar("Value")
 
-_Pair = Annotated[list[Number], Meta(min_length=2, max_length=2)]
+_Pair = Annotated[list[Annotated[float, Meta(ge=0, le=1e308)]], Meta(min_length=2, max_length=2)]
 _WEIGHT: Final = "model."
 _MOMENT: Final = "optimizer."
 _RANDOM_STATE: Final = "random_state"

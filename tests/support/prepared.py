@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, SPLITS
-from criteo_stream.data.manifest import CategoricalColumn, Manifest, NumericColumn, ShardEntry
+from criteo_stream.data.manifest import (
+    CategoricalColumn,
+    InputEntry,
+    Manifest,
+    NumericColumn,
+    ShardEntry,
+)
 from criteo_stream.data.shards import RowGroup, write_shard
 
 
@@ -55,7 +61,9 @@ def write_data_set(
         package_version="0",
         layout="kaggle",
         options={"seed": 0},
-        inputs=[],
+        inputs=[
+            InputEntry(path="/raw", name="raw", bytes=0, mtime_ns=0, crc32="0" * 8, rows=total)
+        ],
         rows=rows | {"rejected": 0, "read": total},
         row_group_rows=row_group_rows,
         min_count=10,
