@@ -70,7 +70,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -
     """Copy weights into a model; ``where`` they are from is for messages.
 
     Raises:
-        RunError: they are another model's.
+        RunError: they are another model's, or not finite.
     """
     expected = model.state_dict()
     for name, tensor in weights.items():
@@ -79,6 +79,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -
                 f"the weights of {where} do not fit the model: {name} is {tensor.dtype}, expected "
                 f"{expected[name].dtype}"
             )
+        if not tensor.isfinite().all():
+            raise RunError(f"the weights of {where} are not finite ({name}): start a new run")
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
