@@ -5,12 +5,15 @@ import sys
 
 def run() -> None:
     """Run the command line; an interruption while it still loads is told in words too."""
+    from criteo_stream.base.terminal import open_standard_streams, say
+
+    open_standard_streams()
     try:
         from criteo_stream.cli import main
 
         main()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command again continues\n")
+        say("interrupted: the same command again continues")
         sys.exit(130)
 
 

@@ -1,6 +1,5 @@
 """Write a synthetic Criteo log: `python -m tools.synthesize --rows 2M --out train.tsv`."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from criteo_stream.base.amounts import parse_rows
 from criteo_stream.base.errors import CriteoStreamError
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.terminal import say
 from criteo_stream.synthetic import write_synthetic
 from criteo_stream.synthetic.writing import STDOUT
 
@@ -57,14 +57,13 @@ def synthesize(
                 progress=bar.advance,
             )
     except CriteoStreamError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         raise typer.Exit(error.exit_code) from None
     seconds = time.perf_counter() - began
-    print(
+    say(
         f"{count:,} rows in {seconds:.1f} s ({count / seconds:,.0f} rows/s): "
         f"click rate {figures['click_rate']}, best AUC {figures['auc']}, "
-        f"best log loss {figures['log_loss']}",
-        file=sys.stderr,
+        f"best log loss {figures['log_loss']}"
     )
 
 

@@ -8,6 +8,8 @@ from typing import Final, Self, TextIO
 
 from tqdm import tqdm
 
+from criteo_stream.base.terminal import ForgivingStream, visible
+
 _PLAIN_SECONDS: Final = 10.0
 """Seconds between two lines where there is no terminal."""
 
@@ -38,7 +40,7 @@ class Progress:
         self._unit = unit
         self._total = total
         self._first = self._done = done
-        self._stream = stream or sys.stderr
+        self._stream = ForgivingStream(stream or sys.stderr)
         self._plain = not quiet and not self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._notes = ""
@@ -88,10 +90,9 @@ class Progress:
     def write(self, line: str) -> None:
         """Print a line without tearing the bar."""
         if self._plain:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            self._stream.write(visible(line) + "\n")
         elif not self._bar.disable:
-            self._bar.write(line, file=self._stream)
+            self._bar.write(visible(line), file=self._stream)
 
     def _print_line(self, *, done: bool = False) -> None:
         self._shown = time.monotonic()

@@ -56,11 +56,16 @@ def full_disk_explained(path: Path) -> Iterator[None]:
     """Turn "no space left" while writing ``path`` into an error that says what to do.
 
     Raises:
-        OutputError: the disk is full, or its quota is used up.
+        OutputError: the disk is full, its quota is used up, or a file is too large.
     """
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise OutputError(
+                f"a file is larger than is allowed here while writing {path}: raise the limit "
+                "(ulimit -f), or write to another file system"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OutputError(
@@ -117,14 +122,29 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are absent, safe from a power cut."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def sync_file(path: Path) -> None:
     """Make a file's content safe from a power cut."""
     _fsync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Make a folder's entries, such as a renamed file, safe from a power cut."""
-    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Make a folder's entries, such as a renamed file, safe from a power cut.
+
+    A file system that does not sync folders, as some network ones, has a way of its own.
+    """
+    try:
+        _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _fsync(path: Path, flags: int) -> None:

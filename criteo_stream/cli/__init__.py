@@ -5,11 +5,20 @@ declared.
 """
 
 import atexit
+import io
 import os
 import shutil
+import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import typer
+
+from criteo_stream.base.errors import CriteoStreamError
+from criteo_stream.base.terminal import open_standard_streams, say, say_lines, visible
 
 from criteo_stream.cli import preprocess as _preprocess  # isort: skip
 from criteo_stream.cli import train as _train  # isort: skip
@@ -29,6 +38,7 @@ __all__ = ["app", "main"]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of ``criteo-stream`` and of ``python -m criteo_stream``."""
+    open_standard_streams()
     # Compute threads that spin for long while they wait take the cores from the loader and from
     # other programs: on a busy machine training is ten times slower. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -37,7 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(tempfile.gettempdir()) / f"criteo-stream-{os.getpid()}"
         os.environ["MPLCONFIGDIR"] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    app(args=arguments if arguments is None else list(arguments), prog_name="criteo-stream")
+    sys.exit(_code(None if arguments is None else list(arguments)))
+
+
+def _code(arguments: list[str] | None) -> int:
+    """Run a command; its exit code. What it raises is printed as text that no terminal obeys."""
+    try:
+        return app(args=arguments, prog_name="criteo-stream", standalone_mode=False) or 0
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        return 1
+    except (CriteoStreamError, OSError) as error:
+        say(f"error: {error}")
+        return getattr(error, "exit_code", 1)
+    except Exception as error:
+        if not hasattr(error, "show"):  # an error of ours in the program
+            say_lines(traceback.format_exc())
+            return 1
+        say_lines(_usage_text(error))
+        return int(getattr(error, "exit_code", 2))
+
+
+def _usage_text(error: Any) -> str:
+    """What a wrong option or argument prints: Typer's own class, or Click's, by Typer's version."""
+    told, message = io.StringIO(), error.format_message()
+    error.show(file=told)
+    usage, found, _ = told.getvalue().rpartition(f"Error: {message}")
+    return usage + f"Error: {visible(message)}" if found else told.getvalue()
 
 
 def _has_font_list() -> bool:

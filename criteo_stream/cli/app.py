@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that ``--help`` loads neithe
 import functools
 import json
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,7 +17,8 @@ from typing import Annotated, Final, ParamSpec
 import typer
 
 from criteo_stream import __version__
-from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.errors import CriteoStreamError, OtherRankError, OutputError
+from criteo_stream.base.terminal import drop_stdout, say, say_lines, visible
 
 P = ParamSpec("P")
 
@@ -54,32 +56,60 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             function(*args, **kwargs)
         except CriteoStreamError as error:
             if _verbose.get():
-                traceback.print_exception(error)
+                say_lines("".join(traceback.format_exception(error)))
             if str(error) or not isinstance(error, OtherRankError):
-                typer.echo(f"error: {error}", err=True)
+                say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interruption:
             number = signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT
             word = "terminated" if number == signal.SIGTERM else "interrupted"
-            typer.echo(f"{word}: the same command again continues", err=True)
+            say(f"{word}: the same command again continues")
             raise typer.Exit(128 + number) from None
         except BrokenPipeError:
             raise typer.Exit(1) from None
         except OSError as error:  # permissions, a lost disk: the system's words say it best
-            typer.echo(f"error: {error}", err=True)
+            say(f"error: {error}")
             raise typer.Exit(1) from None
 
     return app.command()(run)
 
 
-def show(figures: Mapping[str, object], text: str, *, as_json: bool) -> None:
-    """Print a command's result as its last line: one JSON object, or a text for a person."""
-    typer.echo(json.dumps(figures) if as_json else text)
+def show(figures: Mapping[str, object], *lines: str, as_json: bool) -> None:
+    """Print a command's result: one JSON object as the last line, or lines for a person.
+
+    Raises:
+        OutputError: stdout cannot take it.
+    """
+    # JSON leaves one control character as it is.
+    told = [json.dumps(figures).replace("\x7f", "\\u007f")] if as_json else map(visible, lines)
+    print_out("\n".join(told))
+
+
+def print_out(text: str) -> None:
+    """Print a text on stdout; nothing where it was closed beforehand.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        OutputError: stdout cannot take it.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+        raise
+    except OSError as error:
+        drop_stdout()
+        raise OutputError(
+            f"the result cannot be printed ({error.strerror}), the work itself is done: "
+            "give stdout somewhere to go"
+        ) from None
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(__version__)
+        print_out(__version__)
         raise typer.Exit
 
 

@@ -31,14 +31,14 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
-    figures, text = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
-    show(figures, text, as_json=as_json)
+    figures, lines = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
+    show(figures, *lines, as_json=as_json)
 
 
 def run_demo(
     out: Path, rows: int, *, seed: int = 0, force: bool = False, quiet: bool = False
-) -> tuple[dict[str, object], str]:
-    """Run all stages in one folder; the figures, and a text for a person.
+) -> tuple[dict[str, object], list[str]]:
+    """Run all stages in one folder; the figures, and lines for a person.
 
     Raises:
         OutputError: the folder holds something that is not an earlier demo.
@@ -87,7 +87,7 @@ def run_demo(
         },
         "plot": str(picture),
     }
-    text = [
+    lines = [
         f"test AUC {found.auc:.4f} (best possible {best_auc:.4f}), log loss "
         f"{found.log_loss:.4f} (best possible {best_loss:.4f}), "
         f"calibration {found.calibration:.3f}",
@@ -96,7 +96,7 @@ def run_demo(
         f"train {format_size(trained.peak_memory_bytes)}",
         f"plot: {picture}",
     ]
-    return result, "\n".join(text)
+    return result, lines
 
 
 def _claim(out: Path, *, force: bool) -> None:

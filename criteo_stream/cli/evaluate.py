@@ -36,13 +36,16 @@ def evaluate(
         found = evaluate_run(
             run, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
         )
-        figures, text = found.to_dict(), ""
+        figures, lines = found.to_dict(), []
     else:
         compared = compare_runs(
             run, against, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
         )
         found, figures = compared.evaluation, compared.to_dict()
-        text = f"\n{against}: {compared.other.text()}\ndifference: {compared.difference.text()}"
+        lines = [
+            f"{against}: {compared.other.text()}",
+            f"difference: {compared.difference.text()}",
+        ]
     if is_writer():
         head = f"{split}: {found.text()} on {found.rows:,} rows"
-        show(figures, head + text, as_json=as_json)
+        show(figures, head, *lines, as_json=as_json)

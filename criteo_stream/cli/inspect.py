@@ -18,5 +18,5 @@ def inspect(
     """Show what a raw file, a data set or a run holds."""
     from criteo_stream.report.inspection import inspect as look
 
-    figures, text = look(path, verify=verify)
-    show(figures, text, as_json=as_json)
+    found = look(path, verify=verify)
+    show(found.figures, *found.lines, as_json=as_json)

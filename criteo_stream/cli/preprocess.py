@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, RawArgument, with_options
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
@@ -24,7 +25,7 @@ def preprocess(
 
     result = run(raw, out, **options)
     for warning in result.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     rows = result.manifest.rows
     text = (
         f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"

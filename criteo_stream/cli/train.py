@@ -8,7 +8,7 @@ import typer
 from criteo_stream.base.options import declared
 from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
-from criteo_stream.cli.app import command, show
+from criteo_stream.cli.app import command, print_out, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
 from criteo_stream.runs.config import Execution, TrainConfig
 from criteo_stream.runs.config_file import read_config, run_of
@@ -17,7 +17,7 @@ from criteo_stream.runs.config_file import read_config, run_of
 def _print_config(wanted: bool) -> None:
     """Print a configuration file with the defaults and what they mean, and end."""
     if wanted:
-        typer.echo(config_text())
+        print_out(config_text())
         raise typer.Exit
 
 

@@ -1,6 +1,13 @@
-"""A folder with a model and everything that its inputs are made with; ``model.json`` last."""
+"""A folder with a model and everything that its inputs are made with; ``model.json`` last.
 
+All files are written and synced in a folder aside, within the export's own, and then moved to
+their places: an export that fails leaves an earlier one as it was.
+"""
+
+import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +17,14 @@ from torch import Tensor
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.schema import SPLITS
-from criteo_stream.base.storage import atomic_path, full_disk_explained, write_json
+from criteo_stream.base.storage import (
+    full_disk_explained,
+    locked_folder,
+    make_folder,
+    sync_file,
+    sync_folder,
+    write_json,
+)
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.predict.graph import save_onnx, save_program
@@ -20,6 +34,10 @@ from criteo_stream.runs.tensorfile import write_tensors
 
 INDEX: Final = "model.json"
 _FILES: Final = {"onnx": "model.onnx", "safetensors": "model.safetensors", "torch": "model.pt2"}
+_WEIGHTS_BESIDE: Final = "model.onnx.data"
+_ASIDE: Final = ".criteo-stream-export"
+"""Holds what is not yet whole; nobody else has a folder of this name."""
+_INDEX_WORDS: Final = {"package_version", "file", "fit_fingerprint", "numeric", "categorical"}
 _SAMPLE_ROWS: Final = 256
 
 
@@ -66,47 +84,104 @@ def export_run(
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
     loaded = load_run(run, data, trust_model=trust_model)
     folder = Path(out)
-    _claim(folder, loaded)
-    with full_disk_explained(folder):
-        _copy_fit(loaded, folder)
-        checked = _write_model(loaded, form, folder / _FILES[form])
+    with _claimed(folder, loaded), full_disk_explained(folder):
+        aside = folder / _ASIDE
+        _copy_fit(loaded, aside)
+        checked = _write_model(loaded, form, aside / _FILES[form])
+        for path in _files_in(aside):
+            sync_file(path)
+        _move(aside, folder)
         write_json(folder / INDEX, _index(loaded, form))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Exported(out=folder, format=form, bytes=size, checked=checked)
 
 
-def _claim(folder: Path, loaded: LoadedRun) -> None:
-    """Begin a folder, or begin it anew where an earlier export is, finished or not."""
-    if folder.exists() and not folder.is_dir():
+@contextmanager
+def _claimed(folder: Path, loaded: LoadedRun) -> Iterator[None]:
+    """Hold a folder that is new, empty or an earlier export, finished or not.
+
+    Raises:
+        OutputError: it holds something else, or another process exports into it.
+    """
+    _refuse_foreign(folder, loaded)
+    with full_disk_explained(folder):
+        make_folder(folder)
+    busy = OutputError(f"another process exports into {folder}: choose another --out")
+    with locked_folder(folder, busy):
+        _refuse_foreign(folder, loaded)  # again, now that nobody else changes it
+        aside = folder / _ASIDE
+        shutil.rmtree(aside, ignore_errors=True)
+        with full_disk_explained(folder):
+            make_folder(aside)
+        try:
+            yield
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            with suppress(OSError):  # not empty, as it should be; else nothing was written
+                folder.rmdir()
+
+
+def _refuse_foreign(folder: Path, loaded: LoadedRun) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
         raise OutputError(f"{folder} exists and is not a folder: choose another --out")
     fit = {Path(entry.path).parts[0] for entry in loaded.manifest.fit_files}
-    model = {INDEX, "model.onnx.data", *_FILES.values()}
-    for path in sorted(folder.iterdir()) if folder.exists() else ():
-        if path.name not in fit | model and not path.name.startswith("."):
+    ours = fit | {INDEX, _WEIGHTS_BESIDE, *_FILES.values(), _ASIDE}
+    found = sorted(folder.iterdir())
+    for path in found:
+        if path.is_symlink():
             raise OutputError(
-                f"{folder} holds something else than an export ({path.name}): choose another --out"
+                f"{path} is a link, and an export's files are never written or removed through "
+                "one: choose another --out"
             )
-    for name in model:  # without its index an export is not complete
-        (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    # Names alone say little: an unfinished data set has some of them as well.
+    begun = (folder / _ASIDE).is_dir() or _is_index(folder / INDEX)
+    foreign = [path.name for path in found if not begun or path.name not in ours]
+    if foreign:
+        raise OutputError(
+            f"{folder} holds something else than an export ({foreign[0]}): choose another --out"
+        )
 
 
-def _copy_fit(loaded: LoadedRun, folder: Path) -> None:
+def _is_index(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() >= _INDEX_WORDS
+
+
+def _copy_fit(loaded: LoadedRun, aside: Path) -> None:
     verify_fit(loaded.data, loaded.manifest)
     for entry in loaded.manifest.fit_files:
-        (folder / entry.path).parent.mkdir(exist_ok=True)
-        with atomic_path(folder / entry.path, shared=True) as partial:
-            shutil.copyfile(loaded.data / entry.path, partial)
+        (aside / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(loaded.data / entry.path, aside / entry.path)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _move(aside: Path, folder: Path) -> None:
+    """Put whole files in the place of an earlier export's; without its index it is none."""
+    for name in (INDEX, _WEIGHTS_BESIDE, *_FILES.values()):
+        (folder / name).unlink(missing_ok=True)
+    sync_folder(folder)
+    for path in _files_in(aside):
+        target = folder / path.relative_to(aside)
+        make_folder(target.parent)
+        path.replace(target)
+    for parent in {path.parent for path in _files_in(folder)}:
+        sync_folder(parent)
 
 
 def _write_model(loaded: LoadedRun, form: str, path: Path) -> bool:
     model = loaded.model.eval()
     if form == "safetensors":
-        with atomic_path(path, shared=True) as partial:
-            write_tensors(partial, model.state_dict())
+        write_tensors(path, model.state_dict())
         return False
     numeric, categorical = _sample(loaded)
-    # Not through a partial file: weights that go beside an ONNX graph are found by its name.
     save = {"onnx": save_onnx, "torch": save_program}[form]
     return save(path, model, numeric, categorical)
 

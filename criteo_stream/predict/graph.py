@@ -1,11 +1,13 @@
 """A model as a graph of plain operations: a `torch.export` program, or ONNX."""
 
+import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +62,9 @@ def save_program(path: Path, model: nn.Module, numeric: Tensor, categorical: Ten
     Raises:
         CriteoStreamError: it gives other probabilities than the model.
     """
-    with _exporter_unheard():
-        torch.export.save(export_program(model, numeric, categorical), path)
+    with _exporter_unheard(), _WholeFile(io.FileIO(path, "x")) as file:
+        torch.export.save(export_program(model, numeric, categorical), file)
+        file.flush()
     with torch.no_grad():
         found = torch.export.load(path).module()(numeric, categorical)
     _refuse_difference(found.numpy(), model, numeric, categorical)
@@ -80,6 +83,8 @@ def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor
         import onnxscript  # noqa: F401
     except ImportError:
         raise UsageError(_INSTALL) from None
+    # Read when it is loaded; else it leaves an id and a database in the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     with _exporter_unheard():
         torch.onnx.export(
@@ -99,6 +104,30 @@ def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor
     (found,) = session.run(["probability"], inputs)
     _refuse_difference(found, model, numeric, categorical)
     return True
+
+
+class _WholeFile(io.BufferedWriter):
+    """A file whose writes do not fail, but its end does.
+
+    torch's writer ends the process (SIGABRT) when a write fails.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or do nothing after a write that failed."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Raise the first error of a write."""
+        if self.error is not None:
+            raise self.error
+        super().flush()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ input is decompressed again from its beginning. Every file is byte-identical to 
 which was not killed, but for the manifest's ``times``.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
+from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest, ShardEntry
 from criteo_stream.prepare.announce import plan_text, reuse_text, short_days
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
@@ -244,4 +244,4 @@ class _Preparation:
 
     def _say(self, line: str) -> None:
         if not self.execution.quiet:
-            sys.stderr.write(line + "\n")
+            say(line)

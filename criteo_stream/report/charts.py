@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from markupsafe import Markup
-
 from criteo_stream.metrics.plots import draw_calibration_curve, draw_roc, empty_figure
 from criteo_stream.report.columns import IntegerFacts
 from criteo_stream.report.facts import RunFacts
-from criteo_stream.report.svg import page_style, page_svg, series_color
+from criteo_stream.report.svg import Picture, page_style, page_svg, series_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +22,7 @@ class Chart:
 
     title: str
     note: str
-    svg: Markup
+    picture: Picture
     legend: list[tuple[int, str]]
     """Numbers of series and their names; empty where the title says it."""
 
@@ -78,8 +76,8 @@ def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
     ]  # fmt: skip
 
 
-def quantile_charts(columns: Sequence[IntegerFacts], data: str) -> list[Chart]:
-    """The values of each integer column of a data set, by its fingerprint, over their quantiles."""
+def quantile_charts(columns: Sequence[IntegerFacts], data: int) -> list[Chart]:
+    """The values of each integer column of a data set, by its number, over their quantiles."""
 
     def drawing(column: IntegerFacts) -> Draw:
         def draw(axes: "Axes") -> None:
@@ -93,8 +91,8 @@ def quantile_charts(columns: Sequence[IntegerFacts], data: str) -> list[Chart]:
 
     return [
         _chart(c.column, f"{c.distinct:,} values, {c.missing:.1%} missing", drawing(c), [],
-               key=f"{data}-{c.column}", size=(3, 2.2))
-        for c in columns
+               key=f"values-{data}-{number}", size=(3, 2.2))
+        for number, c in enumerate(columns)
     ]  # fmt: skip
 
 
@@ -163,7 +161,7 @@ def _chart(
         return Chart(
             title=title,
             note=note,
-            svg=page_svg(figure, f"{title}. {note}", f"chart-{key}"),
+            picture=page_svg(figure, f"chart-{key}"),
             legend=legend,
         )
 

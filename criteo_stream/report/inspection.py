@@ -8,6 +8,7 @@ from typing import NamedTuple
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.terminal import visible
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
@@ -18,7 +19,7 @@ class Inspection(NamedTuple):
 
     figures: dict[str, object]
     """Plain values by name, as ``--json`` prints them."""
-    text: str
+    lines: list[str]
     """For a person."""
 
 
@@ -74,11 +75,11 @@ def _inspect_raw(path: Path) -> Inspection:
         f"{path}: raw log, layout {layout.name}, "
         f"{'with' if layout.labelled else 'without'} labels, "
         f"{format_size(size)}, about {rows:,} rows",
-        f"first {len(sample)} lines: {len(bad)} malformed"
-        + "".join(f"\n  line {b['line']}: {b['reason']}" for b in bad[:5]),
+        f"first {len(sample)} lines: {len(bad)} malformed",
+        *(f"  line {b['line']}: {b['reason']}" for b in bad[:5]),
         *("  " + " ".join(value or "·" for value in line) for line in fields),
     ]
-    return Inspection(figures, "\n".join(text))
+    return Inspection(figures, text)
 
 
 def _inspect_data(path: Path, *, verify: bool) -> Inspection:
@@ -149,7 +150,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
     ]  # fmt: skip
     if verify:
         text += ["", f"all {len(manifest.files())} files are sound, by checksum and by content"]
-    return Inspection(figures, "\n".join(text))
+    return Inspection(figures, text)
 
 
 def _inspect_run(path: Path, *, verify: bool) -> Inspection:
@@ -204,7 +205,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     ]  # fmt: skip
     if verify:
         text += ["", f"all {sound} checkpoints are sound"]
-    return Inspection(figures, "\n".join(text))
+    return Inspection(figures, text)
 
 
 def _share(part: int, whole: int) -> str:
@@ -219,7 +220,7 @@ def _number(value: float | None) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a table, the first column to the left and the others to the right."""
-    cells = [head, *rows]
+    cells = [[visible(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     return [
         "  ".join(

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from criteo_stream import __version__
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.terminal import visible
 from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.report.charts import (
     Chart,
@@ -45,7 +46,9 @@ class _DataSection:
 
 def render(runs: Sequence[RunFacts], split: str) -> str:
     """The whole page; the same facts give the same text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown
+    )
     environment.filters |= {
         "figure": _figure,
         "interval": _interval,
@@ -120,14 +123,14 @@ def _peak(run: RunFacts) -> str:
 def _data_sections(runs: Sequence[RunFacts]) -> list[_DataSection]:
     sets = {run.data.fingerprint: run.data for run in runs}
     sections = []
-    for fingerprint, facts in sets.items():
+    for number, (fingerprint, facts) in enumerate(sets.items()):
         own = [run for run in runs if run.data.fingerprint == fingerprint]
         sections.append(
             _DataSection(
                 facts=facts,
                 runs=own,
                 importance=[_importance_rows(run) for run in own],
-                charts=quantile_charts(facts.integers, fingerprint),
+                charts=quantile_charts(facts.integers, number),
             )
         )
     return sections
@@ -140,6 +143,11 @@ def _importance_rows(run: RunFacts) -> list[tuple[float, float | None, float | N
     linear = nothing if found.linear is None else found.linear.tolist()
     interaction = nothing if found.interaction is None else found.interaction.tolist()
     return list(zip(shuffled, linear, interaction, strict=True))
+
+
+def _shown(value: Any) -> Any:
+    """Text of others with its direction marks and controls visible; the template escapes it."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _figure(value: float | None, form: str = ".4f") -> str:

@@ -4,9 +4,9 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SERIES: Final = 8
 """Colours for series; further ones begin anew."""
 
+_ID: Final = re.compile(r"[a-z][a-z0-9-]*")
 _INK: Final = "#010101"
 _FAINT: Final = "#010102"
 _PAGE_COLORS: Final = {
@@ -45,6 +46,14 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 
 
+class Picture(NamedTuple):
+    """What the page puts into its ``<svg>`` element."""
+
+    box: str
+    """Its ``viewBox``."""
+    body: Markup
+
+
 def series_color(number: int) -> str:
     """The colour of a series, for drawing; `SERIES` of them differ."""
     return f"#0102{number % SERIES:02x}"
@@ -59,16 +68,16 @@ def page_style() -> Iterator[None]:
         yield
 
 
-def page_svg(figure: "Figure", description: str, prefix: str) -> Markup:
-    """The figure as an ``<svg>`` element without ids that another one has.
+def page_svg(figure: "Figure", prefix: str) -> Picture:
+    """The figure as the content of an ``<svg>`` element, without ids that another one has.
 
     Args:
         figure: drawn within `page_style`.
-        description: what it shows, for those who cannot see it.
-        prefix: of its ids; no other picture of the page has it.
+        prefix: of its ids, of letters, digits and hyphens; no other picture of the page has it.
     """
     from matplotlib import rc_context
 
+    assert _ID.fullmatch(prefix), "ids are not of others' making"
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.hashsalt": prefix}):  # equal reports for equal runs
@@ -81,9 +90,7 @@ def page_svg(figure: "Figure", description: str, prefix: str) -> Markup:
     body = _own_ids(body, prefix)
     for color, name in _PAGE_COLORS.items():
         body = body.replace(color, name)
-    return Markup(
-        f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(description)}">' + body.strip()
-    )
+    return Picture(box[1], Markup(body.strip().removesuffix("</svg>")))
 
 
 def _own_ids(body: str, prefix: str) -> str:

@@ -1,6 +1,5 @@
 """A run put together: restored or begun, handed to the loop, and summed up."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from criteo_stream.base.errors import RunError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
+from criteo_stream.base.terminal import say
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.measure import EVALUATION_BATCH
@@ -202,4 +202,4 @@ def _join(
 
 def _say(line: str, *, quiet: bool) -> None:
     if not quiet:
-        sys.stderr.write(line + "\n")
+        say(line)

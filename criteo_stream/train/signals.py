@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -63,7 +64,8 @@ class StopSignal:
     def _watch(self, arrivals: socket.socket) -> None:
         with arrivals:
             if arrivals.recv(1) and not self._heard.wait(_PATIENCE):
-                os.write(2, _DEAF)
+                with suppress(OSError):  # closed, or full
+                    os.write(2, _DEAF)
                 os._exit(1)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -73,4 +75,5 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
         if interrupted:
-            os.write(2, _ADVICE)  # a stream may be in the middle of a write of its own
+            with suppress(OSError):
+                os.write(2, _ADVICE)  # a stream may be in the middle of a write of its own

@@ -5,7 +5,6 @@ can be stopped at any moment: the same command continues from the last checkpoin
 weights, bit for bit.
 """
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.ranks import process_group
+from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import DetailedEvaluation
 from criteo_stream.models import check_model
@@ -93,9 +93,7 @@ class Trainer:
 
     def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
         if self.config.open_options and not self._execution.quiet:
-            sys.stderr.write(
-                f"for {config.model} on {rows:,} training rows: {config.chosen(self.config)}\n"
-            )
+            say(f"for {config.model} on {rows:,} training rows: {config.chosen(self.config)}")
 
     @property
     def model(self) -> nn.Module:

@@ -1,7 +1,6 @@
 """The report: what it says, that it needs nothing else, and how it looks in a real browser."""
 
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +20,9 @@ from criteo_stream.report import write_report
 from criteo_stream.report.columns import column_facts, quantile_curve
 from criteo_stream.report.importance import fm_parts, importance
 from tests.support.data_sets import prepare
+from tests.support.page import NASTY, Page
 from tests.support.raw_lines import raw_lines, write_raw
 from tests.support.training import fit
-
-NASTY = "<img src=x onerror=alert(1)>&amp; \"'$a_b$"
-
-
-class Page(HTMLParser):
-    """What the tests look at."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._inside: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._inside and self._inside.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and "style" not in self._inside:
-            self.words.append(" ".join(data.split()))
-
-    def values(self, attribute: str) -> list[str]:
-        return [value for _, attrs in self.tags if (value := attrs.get(attribute)) is not None]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
-    raw = write_raw(folder / "raw.txt", raw_lines(4000))
-    prepare(raw, folder / "data", min_count=3)
-    return folder / "data"
-
-
-@pytest.fixture(scope="module")
-def runs(data: Path) -> list[Path]:
-    """Two runs on one data set, one of them with a name that means something in HTML and TeX."""
-    folders = [data.parent / NASTY, data.parent / "plain"]
-    fit(data, folders[0], evaluate_every=1000)
-    fit(data, folders[1], evaluate_every=1000, embedding_dim=2, seed=1)
-    return folders
 
 
 @pytest.fixture(scope="module")
@@ -255,31 +210,6 @@ def test_importance_of_any_model_is_that_of_the_columns_it_uses() -> None:
     assert torch.equal(x_cat, before[1])
     # Two independent draws of a uniform number are ⅓ apart on average, less where missing.
     assert 0.35 < float(found.shuffled[2]) < 0.67
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    """Headless Chromium; without it, or without Selenium, the test is skipped."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "disable-component-update",
-        "hide-scrollbars",
-    ):
-        options.add_argument(f"--{flag}")  # fmt: skip
-    service = webdriver.ChromeService(executable_path=driver)
-    with webdriver.Chrome(options=options, service=service) as started:
-        yield started
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
