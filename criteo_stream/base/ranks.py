@@ -50,6 +50,25 @@ class Ranks:
         dist.all_gather(everyone, mine)
         return [theirs.tolist() for theirs in everyone]
 
+    def gather_tensors(self, mine: torch.Tensor) -> list[torch.Tensor]:
+        """Every rank's tensor [n], by rank, each of its own length; all ranks must call it."""
+        if self.world_size == 1:
+            return [mine]
+        lengths = [int(n) for (n,) in self.gather([len(mine)])]
+        padded = mine.new_zeros(max(lengths))
+        padded[: len(mine)] = mine
+        everyone = [torch.empty_like(padded) for _ in lengths]
+        dist.all_gather(everyone, padded)
+        return [theirs[:n] for theirs, n in zip(everyone, lengths, strict=True)]
+
+    def sum(self, mine: torch.Tensor) -> torch.Tensor:
+        """Integers added up over the ranks, elementwise; all ranks must call it."""
+        if self.world_size == 1:
+            return mine
+        total = mine.clone()
+        dist.all_reduce(total)
+        return total
+
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Whether each flag is set on any rank; all ranks must call it at the same step."""
         return tuple(any(column) for column in zip(*self.gather(flags), strict=True))
@@ -76,6 +95,10 @@ class Ranks:
             if failure is not None and not any(failed[: self.rank]):
                 raise failure
             raise OtherRankError
+
+
+ALONE: Final = Ranks(0, 1, 0, 1, torch.device("cpu"))
+"""The only process, on the CPU."""
 
 
 @contextmanager

@@ -1,27 +1,22 @@
 """Whether two models differ on the same rows, by more than chance: paired 95 % intervals."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.base.ranks import Ranks
+from criteo_stream.base.ranks import ALONE, Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.auc import placements
 from criteo_stream.metrics.figures import Difference
 from criteo_stream.metrics.intervals import mean_interval, mean_variance, normal_interval
 from criteo_stream.metrics.measure import scored
-from criteo_stream.metrics.streaming import (
-    AUC_BINS,
-    BinaryMetrics,
-    SumMetric,
-    logit_bins,
-    row_losses,
-)
+from criteo_stream.metrics.score_counter import nearest_scores
+from criteo_stream.metrics.scores import ScoreCounts
+from criteo_stream.metrics.streaming import BinaryMetrics, row_losses
 
 
-class PairedDifference(SumMetric):
+class PairedDifference:
     """Differences of AUC and log loss between two models, the first less the second.
 
     The AUC is the mean placement of positives among negatives; its variance, that of DeLong et al.
@@ -29,49 +24,47 @@ class PairedDifference(SumMetric):
     all rows' scores, so the rows come a second time: sums of bounded size, exact over ranks.
 
     Args:
-        bins: int64 [2, 2, bins] of each model: negatives and positives of all ranks in each bin.
+        scores: of each model, the rows of all ranks.
+        ranks: those that share the rows.
     """
 
-    placement: Tensor
-    """[2 models, 2 · bins]: of a negative in each bin, then of a positive."""
-    sums: Tensor
-    """float64 [3, 2]: Σ d and Σ d² of the placements of negatives and positives, and of losses."""
-    rows: Tensor
-    """int64 [2]: negatives and positives."""
-
-    def __init__(self, bins: Tensor, **options: Any) -> None:
-        super().__init__(**options)
-        placed = [placements(*counts.cpu().numpy()) for counts in bins]
-        tables = [
-            torch.cat([torch.from_numpy(of_negatives), torch.from_numpy(of_positives)])
-            for of_positives, of_negatives in placed
+    def __init__(self, scores: Sequence[ScoreCounts], ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
+        self._scores = scores
+        self._placements = [
+            tuple(
+                torch.from_numpy(values).to(ranks.device)
+                for values in reversed(placements(model.negatives, model.positives))
+            )
+            for model in scores
         ]
-        self.register_buffer("placement", torch.stack(tables), persistent=False)
-        self.add_sum("sums", 3, 2, dtype=torch.float64)
-        self.add_sum("rows", 2, dtype=torch.int64)
+        """Of each model: of a negative, and of a positive, by score."""
+        self._sums = torch.zeros(3, 2, dtype=torch.float64, device=ranks.device)
+        """Σ d and Σ d² of the placements of negatives and positives, and of losses."""
+        self._rows = torch.zeros(2, dtype=torch.int64, device=ranks.device)
+        """Negatives and positives."""
 
     def update(self, logits: Sequence[Tensor], labels: Tensor) -> None:
         """Take in both models' float32 logits [B] of the same rows, and labels [B] of 0 or 1."""
-        clicked = (labels > 0.5).long()
+        clicked = labels > 0.5
         first, second = (
-            table[logit_bins(x) + clicked * AUC_BINS]
-            for table, x in zip(self.placement, logits, strict=True)
+            torch.where(clicked, of_positive[place], of_negative[place])
+            for (of_negative, of_positive), place in zip(
+                self._placements, map(nearest_scores, logits, self._scores), strict=True
+            )
         )
         d = first - second
-        self.sums.index_add_(0, clicked, torch.stack([d, d.square()], 1))
+        self._sums.index_add_(0, clicked.long(), torch.stack([d, d.square()], 1))
         d = row_losses(logits[0], labels) - row_losses(logits[1], labels)
-        self.sums[2] += torch.stack([d.sum(), d.square().sum()])
-        self.rows.index_add_(0, clicked, torch.ones_like(clicked))
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """The sums over all ranks: float64 [3, 2], and rows int64 [2]."""
-        return self.sums, self.rows
+        self._sums[2] += torch.stack([d.sum(), d.square().sum()])
+        self._rows.index_add_(0, clicked.long(), torch.ones_like(clicked, dtype=torch.int64))
 
     def difference(self) -> Difference:
         """The first model's figures less the second's, over all ranks; every rank must call it."""
-        sums, rows = self.compute()
-        counts = [*rows.tolist(), int(rows.sum())]
-        negative, positive, loss = zip(*sums.T.tolist(), counts, strict=True)
+        mine = [*self._sums.flatten().tolist(), *self._rows.tolist()]
+        *sums, negatives, positives = map(sum, zip(*self._ranks.gather(mine), strict=True))
+        counts = [int(negatives), int(positives), int(negatives + positives)]
+        negative, positive, loss = zip(sums[::2], sums[1::2], counts, strict=True)
         auc = positive[0] / counts[1] if min(counts) else None
         auc_interval = None
         if auc is not None and min(counts) > 1:
@@ -99,12 +92,11 @@ def compare(
     Returns:
         Each model's metrics, and the first model's figures less the second's, over all ranks.
     """
-    metrics = [BinaryMetrics().to(ranks.device) for _ in models]
+    metrics = [BinaryMetrics(ranks) for _ in models]
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
         for model_metrics, x in zip(metrics, logits, strict=True):
             model_metrics.update(x, label)
-    bins = torch.stack([model_metrics.bin_counts() for model_metrics in metrics])
-    paired = PairedDifference(bins).to(ranks.device)
+    paired = PairedDifference([model_metrics.scores() for model_metrics in metrics], ranks)
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
         paired.update(logits, label)
     return metrics, paired.difference()

@@ -50,7 +50,7 @@ def measure(
     model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
 ) -> BinaryMetrics:
     """Score this rank's share of a split."""
-    metrics = BinaryMetrics().to(ranks.device)
+    metrics = BinaryMetrics(ranks)
     for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
         metrics.update(logits, label)
     return metrics

@@ -26,16 +26,18 @@ class CalibrationPart:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoreCounts:
-    """Negatives and positives in bins of the logit; exact counts, none of the bins empty.
+    """Negatives and positives by logit, of a million rows at most; of more in bins of the logit.
 
     Bins are so narrow that a logit is off from the middle of its bin by at most 2^-12 of itself,
     and so a probability p by |logit| · (1 − p) · 2^-12 of itself: .03 % at most where p > .2.
     """
 
     logits: Floats
-    """[n] ascending, the middle of each bin."""
+    """[n] ascending; the middle of each bin."""
     negatives: Counts
+    """[n], of each logit; nowhere are there neither negatives nor positives."""
     positives: Counts
+    binned: bool = False
 
     @property
     def probabilities(self) -> Floats:

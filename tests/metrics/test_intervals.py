@@ -43,8 +43,7 @@ def delong_interval(logits: Floats, labels: NDArray) -> Interval | None:
 
 
 def paired(logits: list[Floats], labels: NDArray) -> PairedDifference:
-    bins = torch.stack([measured(x, labels).bin_counts() for x in logits])
-    difference = PairedDifference(bins)
+    difference = PairedDifference([measured(x, labels).scores() for x in logits])
     for part in np.array_split(np.arange(len(labels)), 5):
         difference.update([torch.tensor(x[part]) for x in logits], torch.tensor(labels[part]))
     return difference
