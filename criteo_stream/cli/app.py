@@ -10,13 +10,16 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec
 
 import typer
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.paths import user_path
+from criteo_stream.cli.list_options import Command
 
 P = ParamSpec("P")
 
@@ -51,7 +54,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # while it trains, training has its own way
         try:
-            function(*args, **kwargs)
+            function(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except CriteoStreamError as error:
             if _verbose.get():
                 traceback.print_exception(error)
@@ -69,7 +72,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
 
-    return app.command()(run)
+    return app.command(cls=Command)(run)
+
+
+def _expanded(value: Any) -> Any:
+    """A parameter with ``~`` expanded in its paths; a shell leaves it in ``--out=~/data``."""
+    if isinstance(value, Path):
+        return user_path(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_expanded, value))
+    return value
 
 
 def show(figures: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import atomic_path, full_disk_explained, write_json
 from criteo_stream.data.dataset import CriteoDataset
@@ -59,7 +60,7 @@ def export_run(
     if form not in _FILES:
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
     loaded = load_run(run, data)
-    folder = Path(out)
+    folder = user_path(out)
     _claim(folder, loaded)
     with full_disk_explained(folder):
         _copy_fit(loaded, folder)

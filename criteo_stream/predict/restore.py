@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from criteo_stream.base.errors import DataSetError, RunError
+from criteo_stream.base.paths import user_path
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
 from criteo_stream.runs.checkpoint import CheckpointFolder
@@ -40,7 +41,7 @@ def load_run(run: Path | str, data: Path | str | None = None) -> LoadedRun:
     """
     folder = RunFolder(run)
     record = folder.read()
-    path = Path(data or record.data)
+    path = user_path(data or record.data)
     try:
         manifest = Manifest.read(path)
     except DataSetError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from torch import nn
 
 from criteo_stream.base.memory import PeakMemory
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.ranks import process_group
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import DetailedEvaluation
@@ -51,7 +52,7 @@ class Trainer:
         config: TrainConfig | None = None,
         **execution: Unpack[ExecutionKeywords],
     ) -> None:
-        self.data = Path(data)
+        self.data = user_path(data)
         self.folder = RunFolder(out)
         self.config = config or TrainConfig()
         self._execution = Execution(**execution)  # type: ignore[arg-type]  # checks and converts
@@ -126,5 +127,5 @@ class Trainer:
         """Score raw lines with the best weights; see `predict_run`."""
         inputs = [raw] if isinstance(raw, str | Path) else raw
         return predict_run(
-            self.folder.path, inputs, Path(out), quiet=self._execution.quiet, **options
+            self.folder.path, inputs, user_path(out), quiet=self._execution.quiet, **options
         )
