@@ -27,6 +27,7 @@ from typing import (
 )
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.paths import user_path
 
 Options = TypeVar("Options")
 
@@ -96,7 +97,7 @@ class Option:
         if self.kind is float and isinstance(value, numbers.Real) and not is_truth:
             return float(value)
         if self.kind is Path and isinstance(value, str | Path):
-            return Path(value)
+            return user_path(value)
         if self.kind is tuple and isinstance(value, list | tuple):
             if all(isinstance(item, str) for item in value):
                 return tuple(value)

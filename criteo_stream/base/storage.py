@@ -25,6 +25,8 @@ _CHUNK_BYTES = 1 << 20
 def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
+    The temporary path is absolute, for Arrow takes a relative one with a colon for a URI.
+
     When the body raises, the temporary file is removed and ``path`` is left as it was.
 
     Args:
@@ -38,7 +40,7 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
         UsageError: the path is not UTF-8.
     """
     unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
-    partial = utf8_path(path).with_name(f".{path.name}{unique}.partial")
+    partial = utf8_path(path).absolute().with_name(f".{path.name}{unique}.partial")
     partial.unlink(missing_ok=True)
     try:
         with full_disk_explained(path):

@@ -11,14 +11,17 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec
 
 import typer
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError, OutputError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.terminal import drop_stdout, say, say_lines, visible
+from criteo_stream.cli.list_options import Command
 
 P = ParamSpec("P")
 
@@ -53,7 +56,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # while it trains, training has its own way
         try:
-            function(*args, **kwargs)
+            function(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except CriteoStreamError as error:
             if _verbose.get():
                 say_lines("".join(traceback.format_exception(error)))
@@ -71,7 +74,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             say(f"error: {error}")
             raise typer.Exit(1) from None
 
-    return app.command()(run)
+    return app.command(cls=Command)(run)
+
+
+def _expanded(value: Any) -> Any:
+    """A parameter with ``~`` expanded in its paths; a shell leaves it in ``--out=~/data``."""
+    if isinstance(value, Path):
+        return user_path(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_expanded, value))
+    return value
 
 
 def show(figures: Mapping[str, object], *lines: str, as_json: bool) -> None:

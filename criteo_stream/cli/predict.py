@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import (
     DataOption,
@@ -31,8 +32,16 @@ def predict(
     **options: Any,
 ) -> None:
     """Score raw lines, with or without labels, in input order."""
+    from criteo_stream.predict.prediction_file import rejected_file
     from criteo_stream.predict.scorer import predict_run
+    from criteo_stream.prepare.malformed import left_out_text
 
     found = predict_run(run, raw, out, data=data, trust_model=trust_model, quiet=quiet, **options)
-    text = f"{out}: {found.rows:,} rows, {found.rows_per_second:,} rows/s"
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    if found.rejected:
+        path = rejected_file(found.out)
+        told = left_out_text(found.rejected, found.rejected_listed, path)
+        say(f"warning: {told}")
+    text = f"{found.out}: {found.rows:,} rows, {found.rows_per_second:,} rows/s"
     show(found.to_dict(), text, as_json=as_json)

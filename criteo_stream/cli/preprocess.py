@@ -21,12 +21,16 @@ def preprocess(
     **options: Any,
 ) -> None:
     """Turn raw logs into a prepared data set; the same command again continues."""
+    from criteo_stream.prepare.malformed import left_out_text
     from criteo_stream.prepare.pipeline import preprocess as run
 
     result = run(raw, out, **options)
     for warning in result.warnings:
         say(f"warning: {warning}")
     rows = result.manifest.rows
+    if rows["rejected"]:
+        told = left_out_text(rows["rejected"], result.rejected_listed, result.rejected_file)
+        say(f"warning: {told}")
     text = (
         f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"
         f" ({rows['rejected']:,} rejected) in {result.seconds:.1f} s, "

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from criteo_stream.base.errors import DataSetError, RunError, UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.lanes import LaneReader
 from criteo_stream.data.manifest import Manifest
@@ -77,7 +78,7 @@ class CriteoDataset(IterableDataset[Batch]):
                 f"{world_size} ranks cannot share {lanes} lanes: use at most {lanes} ranks, "
                 "or start a new run with more lanes"
             )
-        self.data = Path(data)
+        self.data = user_path(data)
         self.manifest = Manifest.read(self.data)
         self.split = split
         self.epoch = 0

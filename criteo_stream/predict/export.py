@@ -16,6 +16,7 @@ from torch import Tensor
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import (
     full_disk_explained,
@@ -83,7 +84,7 @@ def export_run(
     if form not in _FILES:
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
     loaded = load_run(run, data, trust_model=trust_model)
-    folder = Path(out)
+    folder = user_path(out)
     with _claimed(folder, loaded), full_disk_explained(folder):
         aside = folder / _ASIDE
         _copy_fit(loaded, aside)

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from criteo_stream.base.errors import DataSetError, RunError
+from criteo_stream.base.paths import user_path
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
 from criteo_stream.predict.trust import refuse_untrusted_model
@@ -47,7 +48,7 @@ def load_run(
     folder = RunFolder(run)
     record = folder.read()
     refuse_untrusted_model(record.config.model, folder.path, trust_model=trust_model)
-    path = Path(data or record.data)
+    path = user_path(data or record.data)
     try:
         manifest = Manifest.read(path)
     except DataSetError as error:

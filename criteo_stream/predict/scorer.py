@@ -9,35 +9,37 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.parallel import ordered_map
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import LABEL
+from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.base.storage import atomic_path
+from criteo_stream.predict.prediction_file import (
+    open_writer,
+    refuse_to_replace,
+    rejected_file,
+    schema_of,
+)
 from criteo_stream.predict.restore import load_run
+from criteo_stream.prepare.announce import order_text
 from criteo_stream.prepare.apply_fit import Encoder, load_encoder
-from criteo_stream.prepare.beginning import read_beginning
 from criteo_stream.prepare.chunks import Chunk, read_chunks
-from criteo_stream.prepare.inputs import RawInput, find_inputs
-from criteo_stream.prepare.layouts import layout_of
-from criteo_stream.prepare.malformed import too_many_rejects
+from criteo_stream.prepare.detect_layout import layout_of
+from criteo_stream.prepare.malformed import FirstRejects, too_many_rejects, write_rejects
 from criteo_stream.prepare.options import LayoutName, ShortLines, check_reading
 from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
-
-_SUFFIXES: Final = (".parquet", ".csv")
+from criteo_stream.prepare.take_inputs import take_inputs
 
 
 class Scorer:
@@ -63,6 +65,16 @@ class Scorer:
         return np.asarray(logits.sigmoid().cpu(), np.float32)
 
 
+class Scored(NamedTuple):
+    """Lines that were scored, and lines that were left out."""
+
+    rows: int
+    rejected: int
+    """Malformed lines; they have no row in the output."""
+    rejected_listed: int
+    """Those of them that `rejected_file` lists."""
+
+
 def predict(
     scorer: Scorer,
     raw: Sequence[str | Path],
@@ -72,47 +84,51 @@ def predict(
     short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
     advance: Callable[[int], None] = lambda _: None,
-) -> int:
+    tell: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Scored:
     """Score raw lines, with or without labels, and write them to a file.
 
     ``row`` is a line's place in the inputs laid end to end, from 0; malformed lines that
-    ``max_bad_rows`` allows have no row in the output.
+    ``max_bad_rows`` allows have no row in the output, and are listed beside it.
 
     Args:
         scorer: model and fit.
-        raw: files, folders or globs, read in natural order.
+        raw: files, folders or globs, see `find_inputs` for their order; ``-`` and pipes are read
+            as streams.
         out: ``….parquet`` or ``….csv``, with columns row int64, probability float32, and label
-            uint8 where the input has one.
+            uint8 and Id int64 where the input has them.
         layout: as for preprocess.
         short_lines: ``pad`` accepts lines that are short only by trailing tabs.
         max_bad_rows: malformed lines to leave out before giving up.
         advance: told of rows as they are written.
-
-    Returns:
-        The number of rows written.
+        tell: hears of the order of the inputs, and of what is passed over and holds no rows.
+        warn: hears of folders that are passed over.
 
     Raises:
         UsageError: ``out`` is of an unknown kind, or one of the inputs.
         OutputError: ``out`` is a file that holds no predictions.
         InputError: an input is missing, damaged or malformed.
     """
-    if out.suffix not in _SUFFIXES:
-        raise UsageError(f"{out} must end in {' or '.join(_SUFFIXES)}")
-    sources = find_inputs(raw)
-    _refuse_to_replace(out, sources)
-    inputs = [read_beginning(source) for source in sources]
+    inputs = take_inputs(raw, streams=True, tell=tell, warn=warn)
+    refuse_to_replace(out, [beginning.source for beginning in inputs])
     form = layout_of(inputs, layout)
+    if len(inputs) > 1:
+        tell(order_text(inputs))
 
     def encode(chunk: Chunk) -> tuple[Chunk, ParsedChunk, tuple[torch.Tensor, torch.Tensor]]:
-        parsed = parse_chunk(chunk, form, pad_short_lines=short_lines == "pad")
+        pad = short_lines == "pad"
+        parsed = parse_chunk(chunk, form, pad_short_lines=pad, keep_id=True)
         return chunk, parsed, scorer.inputs(parsed.frame)
 
     rows = first_row = rejected = 0
+    rejects = FirstRejects()
+    schema = schema_of(form)
     out.parent.mkdir(parents=True, exist_ok=True)
     workers = len(os.sched_getaffinity(0))
     with atomic_path(out, shared=True) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
-        writer = stack.enter_context(_writer(partial, out.suffix, labelled=form.labelled))
+        writer = stack.enter_context(open_writer(partial, out.suffix, schema))
         for beginning in inputs:
             chunks = read_chunks(beginning)
             lines = 0
@@ -120,58 +136,22 @@ def predict(
                 rejected += parsed.rejected
                 if rejected > max_bad_rows:
                     raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
-                columns: dict[str, npt.NDArray[Any]] = {
+                rejects.add(beginning.source.path, chunk.start.lines // BLOCK_ROWS, parsed.rejects)
+                computed = {
                     "row": first_row + parsed.line_numbers - 1,
                     "probability": scorer.probabilities(*encoded),
                 }
-                if form.labelled:
-                    columns[LABEL] = parsed.frame[LABEL].to_numpy()
-                writer.write(pa.table(columns, schema=_schema(labelled=form.labelled)))
+                columns = {
+                    name: computed[name] if name in computed else parsed.frame[name].to_numpy()
+                    for name in schema.names
+                }
+                writer.write(pa.table(columns, schema=schema))
                 rows += parsed.frame.height
                 lines = chunk.end.lines
                 advance(parsed.frame.height)
             first_row += lines
-    return rows
-
-
-def _refuse_to_replace(out: Path, sources: Sequence[RawInput]) -> None:
-    """Refuse to overwrite anything but earlier predictions."""
-    if not out.exists():
-        return
-    if any(out.samefile(source.path) for source in sources):
-        raise UsageError(f"--out {out} is one of the inputs: choose another --out")
-    if not _holds_predictions(out):
-        raise OutputError(f"{out} exists and holds no predictions: choose another --out")
-
-
-def _holds_predictions(path: Path) -> bool:
-    names = _schema(labelled=True).names
-    try:
-        if path.suffix == ".csv":
-            with path.open("rb") as file:
-                found = [name.strip('"') for name in file.readline(200).decode().strip().split(",")]
-        else:
-            found = pq.read_schema(path).names
-    except (OSError, ValueError):  # Arrow's errors are both
-        return False
-    return found in (names, names[:-1])
-
-
-def _schema(*, labelled: bool) -> pa.Schema:
-    fields = [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("probability", pa.float32(), nullable=False),
-    ]
-    if labelled:
-        fields.append(pa.field(LABEL, pa.uint8(), nullable=False))
-    return pa.schema(fields)
-
-
-def _writer(path: Path, suffix: str, *, labelled: bool) -> Any:
-    schema = _schema(labelled=labelled)
-    if suffix == ".csv":
-        return pyarrow.csv.CSVWriter(path, schema)
-    return pq.ParquetWriter(path, schema)
+    rejected_file(out).unlink(missing_ok=True)
+    return Scored(rows, rejected, write_rejects(rejected_file(out), rejects.found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +162,11 @@ class Predictions:
     rows: int
     seconds: float
     rows_per_second: int
+    rejected: int = 0
+    """Malformed lines that were left out."""
+    rejected_listed: int = 0
+    """Those of them that are listed in ``OUT.rejected.jsonl``."""
+    warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
@@ -189,14 +174,17 @@ class Predictions:
             "rows": self.rows,
             "seconds": self.seconds,
             "rows_per_second": self.rows_per_second,
+            "rejected": self.rejected,
+            "rejected_listed": self.rejected_listed,
             "out": str(self.out),
+            "warnings": self.warnings,
         }
 
 
 def predict_run(
     run: Path | str,
-    raw: Sequence[str | Path],
-    out: Path,
+    raw: str | Path | Sequence[str | Path],
+    out: Path | str,
     *,
     data: Path | str | None = None,
     layout: LayoutName = "auto",
@@ -209,7 +197,7 @@ def predict_run(
 
     Args:
         run: folder of the run.
-        raw: files, folders or globs.
+        raw: files, folders or globs; ``-`` is standard input.
         out: ``….parquet`` or ``….csv``.
         data: a data set with the run's fit; default the one it was trained on.
         layout: as for preprocess.
@@ -227,21 +215,33 @@ def predict_run(
     check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
     loaded = load_run(run, data, trust_model=trust_model)
     scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
+    out = user_path(out)
+    warnings: list[str] = []
     start = time.perf_counter()
     with Progress("predict", None, quiet=quiet) as bar:
-        rows = predict(
+
+        def warn(text: str) -> None:
+            warnings.append(text)
+            bar.write(text)
+
+        found = predict(
             scorer,
-            raw,
+            [raw] if isinstance(raw, str | Path) else raw,
             out,
             layout=layout,
             short_lines=short_lines,
             max_bad_rows=max_bad_rows,
             advance=bar.advance,
+            tell=bar.write,
+            warn=warn,
         )
     seconds = time.perf_counter() - start
     return Predictions(
         out=out,
-        rows=rows,
+        rows=found.rows,
         seconds=round(seconds, 3),
-        rows_per_second=round(rows / seconds),
+        rows_per_second=round(found.rows / seconds),
+        rejected=found.rejected,
+        rejected_listed=found.rejected_listed,
+        warnings=warnings,
     )

@@ -1,6 +1,7 @@
 """Messages of a preparation: the plan, reused work, and inputs that look cut short."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.data.manifest import Manifest
@@ -12,6 +13,8 @@ from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.stage2_fit import fitted_columns
 from criteo_stream.prepare.stage3_encode import encoded_blocks
 from criteo_stream.prepare.workspace import BlockRecord, Workspace
+
+_AT_EACH_END: Final = 15
 
 
 def plan_text(
@@ -25,6 +28,19 @@ def plan_text(
         f"{format_size(needed.bytes)} of disk, {format_size(budget.total_bytes)} of "
         f"memory; {budget.threads} workers"
     )
+
+
+def order_text(inputs: Sequence[Beginning]) -> str:
+    """The inputs in the order in which they are read, in one line."""
+    return "in this order: " + listed([str(beginning.source.path) for beginning in inputs])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in one line; of very many the first and the last."""
+    if len(names) > 2 * _AT_EACH_END + 1:
+        left_out = len(names) - 2 * _AT_EACH_END
+        names = [*names[:_AT_EACH_END], f"… {left_out} more …", *names[-_AT_EACH_END:]]
+    return ", ".join(names)
 
 
 def reuse_text(
@@ -47,7 +63,7 @@ def reuse_text(
     again = [
         beginning.source.path.name
         for beginning, records in zip(inputs, done, strict=True)
-        if beginning.source.compression and records and not records[-1].last
+        if beginning.compression and records and not records[-1].last
     ]
     parts[-1] += f" are reused; {again[0]} is decompressed again" if again else " are reused"
     return "continuing: " + ", ".join(parts)

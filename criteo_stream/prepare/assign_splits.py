@@ -1,13 +1,15 @@
 """Which split the lines of each input go to."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import write_json
+from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import count_lines
 from criteo_stream.prepare.inputs import InputState, find_inputs
@@ -20,6 +22,7 @@ from criteo_stream.prepare.splits import (
     Split,
     last_day_split,
     tail_splits,
+    tail_starts,
 )
 from criteo_stream.prepare.workspace import Workspace
 
@@ -48,22 +51,26 @@ def assign_splits(
     workspace: Workspace,
     *,
     quiet: bool,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Split]:
     """The split of each input.
 
     Args:
-        inputs: in natural order.
+        inputs: in the order in which they are read.
         options: of the preparation.
         named: see `named_splits`.
         workspace: keeps the number of lines of inputs that must be counted for it.
         quiet: show no progress of counting.
+        tell: hears of splits that go by whole files or by the order.
 
     Raises:
         UsageError: ``--split terabyte``, and an input is not named as a day.
         InputError: an input changed since its lines were counted.
     """
     if named:
-        return [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
+        wholly = [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
+        tell(_by_file_text(inputs, wholly))
+        return wholly
 
     def lines(number: int) -> int:
         return _count_once(inputs[number], workspace.lines(number), quiet=quiet)
@@ -72,16 +79,43 @@ def assign_splits(
         last = _last_day(inputs)
         splits: list[Split] = [WHOLLY_TRAIN] * len(inputs)
         splits[last] = last_day_split(lines(last))
+        tell(f"the first half of {inputs[last].source.path} is valid, the second half test")
         return splits
     valid, test = options.fractions
     if options.split == "tail":
-        return tail_splits([lines(number) for number in range(len(inputs))], valid, test)
+        counts = [lines(number) for number in range(len(inputs))]
+        tell(_tail_text(inputs, counts, valid, test))
+        return tail_splits(counts, valid, test)
     if options.fit_from is not None and options.valid is None and options.test is None:
         return [WHOLLY_TEST] * len(inputs)
     return [
         HashedSplit(seed=options.seed, name=beginning.source.name, valid=valid, test=test)
         for beginning in inputs
     ]
+
+
+def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[Split]) -> str:
+    names: dict[Split, list[str]] = {WHOLLY_TRAIN: [], WHOLLY_VALID: [], WHOLLY_TEST: []}
+    for beginning, split in zip(inputs, splits, strict=True):
+        names[split].append(str(beginning.source.path))
+    told = zip(SPLITS, names.values(), strict=True)
+    return "; ".join(f"{split}: {listed(found) or 'none'}" for split, found in told)
+
+
+def _tail_text(inputs: Sequence[Beginning], counts: list[int], valid: float, test: float) -> str:
+    """Where the splits begin, through all inputs in the order told before."""
+    total = sum(counts)
+    valid_from, test_from = tail_starts(total, valid, test)
+    begins = []
+    for kind, row, end in (("valid", valid_from, test_from), ("test", test_from, total)):
+        number = 0
+        while row < end and row >= counts[number]:
+            row -= counts[number]
+            end -= counts[number]
+            number += 1
+        if row < end:
+            begins.append(f"{kind} begins at row {row + 1:,} of {inputs[number].source.path}")
+    return ", ".join(begins) or "all rows are training rows"
 
 
 def _last_day(inputs: Sequence[Beginning]) -> int:

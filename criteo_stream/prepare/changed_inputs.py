@@ -7,6 +7,7 @@ from criteo_stream.data.manifest import InputEntry
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import Position, read_chunks
 from criteo_stream.prepare.inputs import InputState, RawInput
+from criteo_stream.prepare.task import given_path
 from criteo_stream.prepare.workspace import BlockRecord
 
 
@@ -59,8 +60,10 @@ def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[Inp
     Raises:
         InputError: the content of an input changed: names the file.
     """
-    for beginning, entry in zip(inputs, entries, strict=True):
+    made_from = {entry.path: entry for entry in entries}
+    for beginning in inputs:
         source = beginning.source
+        entry = made_from[given_path(source.path)]
         stat = source.path.stat()
         if (stat.st_size, stat.st_mtime_ns) == (entry.bytes, entry.mtime_ns):
             continue

@@ -1,9 +1,10 @@
 """The lines of a raw input, read in chunks of whole lines that end where blocks end."""
 
+import builtins
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import header_of
-from criteo_stream.prepare.open_input import open_decompressed
+from criteo_stream.prepare.malformed import LONGEST_LINE
+from criteo_stream.prepare.open_input import ByteStream
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
-
-_LONGEST_LINE: Final = 1 << 20
+_LONG_ENOUGH: Final = LONGEST_LINE + 2
+"""Beginning of a very long line that is too long even where a carriage return ends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,14 @@ class Position:
     crc32: int = 0
     """Checksum of the decompressed content so far."""
 
+    def after(self, text: builtins.bytes, lines: int) -> "Position":
+        """The place behind a text of so many line ends that begins here."""
+        return Position(
+            lines=self.lines + lines,
+            bytes=self.bytes + len(text),
+            crc32=zlib.crc32(text, self.crc32),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
@@ -40,7 +50,8 @@ class Chunk:
     start: Position
     end: Position
     text: bytes
-    """Ends with a newline."""
+    """Ends with a newline. Of a line of over `LONGEST_LINE` bytes it may have the beginning only,
+    and is then longer than that still."""
     header_lines: int = 0
     """Lines of the file before its rows; ``start`` and ``end`` do not count them."""
 
@@ -66,52 +77,79 @@ def read_chunks(
         start: the position to read from on.
 
     Raises:
-        InputError: the file is damaged, has no rows, has another header than it had, or holds a
-            line of over 1 MiB.
+        InputError: the file is damaged, has no rows, or has another header than it had.
     """
     source, header = beginning.source, header_of(beginning)
     position = start
     if not start.bytes:
         position = Position(bytes=len(header), crc32=zlib.crc32(header))
-    with open_decompressed(source, start.bytes) as stream:
+    with beginning.opened(start.bytes) as stream:
         if not start.bytes and stream.read(len(header)) != header:
             raise InputError(f"{source.path} changed since its header was read: run the same again")
-        for text in _whole_lines(source, stream):
-            while text:
-                part, lines, text = _split_after(text, block_rows - position.lines % block_rows)
-                end = Position(
-                    lines=position.lines + lines,
-                    bytes=position.bytes + len(part),
-                    crc32=zlib.crc32(part, position.crc32),
-                )
-                yield Chunk(
-                    source=source,
-                    start=position,
-                    end=end,
-                    text=part,
-                    header_lines=len(header) > 0,
-                )
-                position = end
-    if not position.lines:
-        raise InputError(f"{source.path} is empty")
-
-
-def _whole_lines(source: RawInput, stream: IO[bytes]) -> Iterator[bytes]:
-    """Cut a stream into texts of about `CHUNK_BYTES` that end with a newline."""
-    rest = b""
-    while read := stream.read(CHUNK_BYTES):
-        cut = read.rfind(b"\n") + 1
-        if cut:
-            yield b"".join((rest, memoryview(read)[:cut]))
-            rest = read[cut:]
-        else:
-            rest += read
-        if len(rest) > _LONGEST_LINE:
-            raise InputError(
-                f"{source.path} holds a line of over 1 MiB: it is not a Criteo click log"
+        for text, end in _parts(stream, position, block_rows):
+            yield Chunk(
+                source=source, start=position, end=end, text=text, header_lines=len(header) > 0
             )
-    if rest:
-        yield rest + b"\n"
+            position = end
+    if not position.lines:
+        raise InputError(f"{source.path} holds no rows: leave it out")
+
+
+def _parts(
+    stream: ByteStream, position: Position, block_rows: int
+) -> Iterator[tuple[bytes, Position]]:
+    """The texts of chunks, and where each ends in its input."""
+    lines = _Lines(stream)
+    while True:
+        while text := lines.whole():
+            while text:
+                part, count, text = _split_after(text, block_rows - position.lines % block_rows)
+                position = position.after(part, count)
+                yield part, position
+        beginning = b""
+        for part in lines.long():
+            beginning += part[: _LONG_ENOUGH - len(beginning)]
+            position = position.after(part, part.endswith(b"\n"))
+        if not beginning:
+            return
+        yield beginning + b"\n", position
+
+
+class _Lines:
+    """Cuts a stream into lines."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    def whole(self) -> bytes:
+        """About `CHUNK_BYTES` of whole lines; nothing before a very long line and at the end."""
+        while len(self._rest) <= LONGEST_LINE + len(b"\r"):
+            read = self._stream.read(CHUNK_BYTES)
+            if not read:
+                text, self._rest = self._rest, b""
+                return text and text + b"\n"
+            cut = read.rfind(b"\n") + 1
+            if cut:
+                text = b"".join((self._rest, memoryview(read)[:cut]))
+                self._rest = read[cut:]
+                return text
+            self._rest += read
+        return b""
+
+    def long(self) -> Iterator[bytes]:
+        """The parts of a very long line, if one comes next."""
+        part, self._rest = self._rest, b""
+        while part:
+            cut = part.find(b"\n") + 1
+            if cut:
+                self._stream.put_back(part[cut:])
+                yield part[:cut]
+                return
+            yield part
+            part = self._stream.read(CHUNK_BYTES)
+            if not part:
+                yield b"\n"
 
 
 def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
@@ -128,7 +166,7 @@ def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
 def count_lines(beginning: Beginning, advance: Callable[[int], None] = lambda _: None) -> int:
     """Rows of an input, a last one without newline included; ``advance`` is told of progress."""
     lines, last = 0, b"\n"
-    with open_decompressed(beginning.source) as stream:
+    with beginning.opened() as stream:
         while read := stream.read(CHUNK_BYTES):
             found = read.count(b"\n")
             advance(found)

@@ -1,18 +1,26 @@
 """Raw inputs: which files, and in what order.
 
-Order is natural everywhere: digits compare as numbers, so ``day_9`` comes before ``day_10``.
+Natural order compares digits as numbers: ``day_9`` comes before ``day_10``. It is the order within
+a folder or glob, and that of arguments in plain alphabetical order, as a shell writes a glob's.
+Arguments in any other order were put so by a person, and keep it.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from glob import glob, has_magic
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.paths import user_path
 
-_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
+STDIN: Final = Path("-")
+"""Stands for standard input; a file of this name is ``./-``."""
+_NAMED_AT_ONCE: Final = 3
 
 # Rows that Criteo published per day of the 1TB logs; together 4,373,472,329.
 _TERABYTE_DAY_ROWS: Final = (
@@ -24,24 +32,24 @@ _TERABYTE_DAY_ROWS: Final = (
 
 @dataclass(frozen=True)
 class RawInput:
-    """One raw file."""
+    """One raw file, or a stream that is read once."""
 
     path: Path
+    is_stream: bool = field(default=False, kw_only=True)
+    """Whether it is standard input or a pipe."""
+    is_named: bool = field(default=True, kw_only=True, compare=False)
+    """Whether the user named the file itself, not a folder or glob that it was found in."""
 
     @property
     def name(self) -> str:
         """Base name without compression suffix; the split is a function of it."""
-        return self.path.stem if self.compression else self.path.name
+        compressed = self.path.suffix in COMPRESSED_SUFFIXES
+        return self.path.stem if compressed else self.path.name
 
     @property
     def identity(self) -> Path:
         """The same for every way to spell the path."""
-        return self.path.resolve()
-
-    @property
-    def compression(self) -> str | None:
-        """``gzip`` or ``zstd``, by the suffix; None for a plain file."""
-        return _COMPRESSIONS.get(self.path.suffix)
+        return self.path if self.is_stream else self.path.resolve()
 
     @property
     def day(self) -> int | None:
@@ -85,42 +93,141 @@ def natural_key(path: Path | str) -> tuple[list[tuple[int, int | str]], str]:
     return numbers, text  # the text tells apart what is equal as numbers, such as 1 and 01
 
 
-def find_inputs(arguments: Sequence[str | Path]) -> list[RawInput]:
-    """Expand files, folders and globs into raw inputs, in natural order, each once.
+def find_inputs(
+    arguments: Sequence[str | Path],
+    also: Sequence[str | Path] = (),
+    *,
+    streams: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[RawInput]:
+    """Expand files, folders and globs into raw inputs, each once.
+
+    Args:
+        arguments: in an order that counts, see the module.
+        also: files, folders or globs that options name, in no order of their own.
+        streams: whether standard input (``-``) and pipes will do.
+        tell: hears of what is passed over and holds no rows, such as ``_SUCCESS``.
+        warn: hears of folders within a folder, which are passed over.
 
     Raises:
-        InputError: an argument names nothing, a folder holds no file, or a folder holds a file
-            both plain and compressed.
+        InputError: an argument names nothing or no file, a folder holds no file, or a folder holds
+            a file both plain and compressed.
         UsageError: there are no arguments.
     """
-    paths: dict[Path, Path] = {}
-    for argument in arguments:
-        found = _expand(str(argument))
-        if not found:
-            raise InputError(f"no such input: {argument}")
-        for path in found:
-            paths.setdefault(path.resolve(), path)
-    if not paths:
+    expand = _Expansion(streams=streams, tell=tell, warn=warn)
+    texts = [str(argument) for argument in arguments]
+    groups = [expand(text) for text in texts]
+    others = [source for argument in also for source in expand(str(argument))]
+    if _is_plain_order(texts):
+        groups = [sorted([s for group in (*groups, others) for s in group], key=_place)]
+    found: dict[Path, RawInput] = {}
+    for source in [s for group in groups for s in group] + sorted(others, key=_place):
+        found.setdefault(source.identity, source)
+    if not found:
         raise UsageError("no input given: name raw files, folders or globs")
-    inputs = [RawInput(p) for p in sorted(paths.values(), key=natural_key)]
+    _refuse_twins(found.values())
+    return list(found.values())
+
+
+def _place(source: RawInput) -> tuple[list[tuple[int, int | str]], str]:
+    return natural_key(source.path)
+
+
+def _is_plain_order(texts: Sequence[str]) -> bool:
+    """Whether a shell may have put them so: by bytes, or as most languages sort."""
+    return any(list(texts) == sorted(texts, key=key) for key in (str, str.casefold))
+
+
+def _refuse_twins(sources: Iterable[RawInput]) -> None:
     names: dict[Path, RawInput] = {}
-    for source in inputs:
+    for source in sources:
         twin = names.setdefault(source.path.with_name(source.name).resolve(), source)
         if twin is not source:
             raise InputError(
                 f"{twin.path} and {source.path} are the same log twice by their names: "
                 "give one of them"
             )
-    return inputs
 
 
-def _expand(argument: str) -> list[Path]:
-    path = Path(argument)
-    if path.is_dir():
-        return [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
-    if path.exists():
-        return [path]
-    if has_magic(argument):
-        found = glob(argument, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        return [Path(p) for p in found if Path(p).is_file()]
-    return []
+@dataclass(frozen=True, kw_only=True)
+class _Expansion:
+    """One argument to its files, in natural order."""
+
+    streams: bool
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    def __call__(self, argument: str) -> list[RawInput]:
+        if argument == str(STDIN):
+            return self._file(STDIN)
+        path = user_path(argument)
+        if path.is_dir():
+            return self._in_folder(path)
+        if path.exists():
+            return self._file(path)
+        found = _matching(str(path)) if has_magic(argument) else []
+        if not found:
+            raise InputError(f"no such input: {argument}")
+        return [RawInput(p, is_named=False) for p in sorted(found, key=natural_key)]
+
+    def _file(self, path: Path) -> list[RawInput]:
+        kind = "a pipe" if path == STDIN else _kind(path)
+        if kind == "a file":
+            return [RawInput(path)]
+        if self.streams and kind == "a pipe":
+            return [RawInput(path, is_stream=True)]
+        name = "- (standard input)" if path == STDIN else str(path)
+        if kind == "a pipe":
+            raise InputError(
+                f"{name} is a pipe, and inputs are read more than once: write it to a file first "
+                "(.gz and .zst files are read as they are)"
+            )
+        raise InputError(f"{name} is {kind}, not a file")
+
+    def _in_folder(self, folder: Path) -> list[RawInput]:
+        entries = sorted(folder.iterdir(), key=natural_key)
+        hidden = [path for path in entries if path.name.startswith((".", "_"))]
+        shown = [path for path in entries if path not in hidden]
+        folders = [path for path in shown if path.is_dir()]
+        others = [path for path in shown if not (path.is_file() or path.is_dir())]
+        files = [RawInput(path, is_named=False) for path in shown if path.is_file()]
+        deeper = f"{escape(str(folder))}/**"
+        if not files:
+            inside = f" but the folder {_listed(folders)}: '{deeper}' reads them" if folders else ""
+            raise InputError(f"no such input: {folder} holds no file{inside}")
+        if aside := [*hidden, *others]:
+            self.tell(f"{folder}: {_listed(aside)} passed over")
+        if folders:
+            self.warn(
+                f"{folder}: the folder {_listed(folders)} is passed over; '{deeper}' reads it too"
+            )
+        return files
+
+
+def _kind(path: Path) -> str:
+    mode = path.stat().st_mode
+    kinds = {stat.S_IFREG: "a file", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Files that a glob matches; such as ``_SUCCESS`` only where it asks for them."""
+    asked = [part for part in Path(pattern).parts if part.startswith("_")]
+
+    def is_hidden(path: Path) -> bool:
+        return any(
+            part.startswith("_") and not any(fnmatchcase(part, p) for p in asked)
+            for part in path.parts
+        )
+
+    found = map(Path, glob(pattern, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return [path for path in found if path.is_file() and not is_hidden(path)]
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = [path.name for path in paths]
+    if len(names) > _NAMED_AT_ONCE:
+        more = len(names) - _NAMED_AT_ONCE + 1
+        names = [*names[: _NAMED_AT_ONCE - 1], f"{more} more"]
+    return ", ".join(names)

@@ -2,16 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
+from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, FEATURE_COLUMNS, LABEL
 from criteo_stream.base.storage import write_bytes
-from criteo_stream.prepare.layouts import Layout
+from criteo_stream.prepare.layouts import ID, Layout
 
 KEPT_OF_CHUNK: Final = 100
 """Malformed lines of a chunk that are kept; all are counted."""
@@ -20,10 +21,14 @@ KEPT_OF_BLOCK: Final = 100
 KEPT_OF_SET: Final = 1000
 """Malformed lines that are kept beside the data set."""
 
-_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
+LONGEST_LINE: Final = 1 << 20
+"""Bytes of a line; a longer one is malformed, and need not fit the memory."""
+
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{8}")
 _EXCERPT_BYTES: Final = 200
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MISSING_ELSEWHERE: Final = re.compile(rb"(?i:na|nan|null|none|n/a|\?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,33 +47,82 @@ def explain(line: bytes, layout: Layout) -> str | None:
     """Why a line is malformed, or None for a valid one. ``line`` has no line end."""
     if not line:
         return "the line is blank"
+    if len(line) > LONGEST_LINE:
+        return "the line is longer than 1 MiB"
     try:
         line.decode()
     except UnicodeDecodeError as error:
         return f"byte {error.start + 1} is not valid UTF-8"
     fields = line.split(layout.separator)
     if len(fields) != layout.separators + 1:
-        return f"{len(fields)} fields instead of {layout.separators + 1}"
-    columns: tuple[str, ...] = FEATURE_COLUMNS
-    if layout.labelled:
-        if fields[0] not in (b"0", b"1"):
-            return f"label is {_quoted(fields[0])}, expected 0 or 1"
-        fields = fields[1:]
-    for column, value in zip(columns, fields, strict=True):
-        if value and (reason := _explain_value(column, value)):
-            return reason
+        ends = " (its line ends are carriage returns: use newlines)" if b"\r" in line else ""
+        return f"{_fields(len(fields))} instead of {layout.separators + 1}{ends}"
+    for column, value in zip((*layout.leading, *FEATURE_COLUMNS), fields, strict=True):
+        if reason := _explain_value(column, value):
+            return reason + _advice(column, value)
     return None
 
 
 def _explain_value(column: str, value: bytes) -> str | None:
+    if column == LABEL:
+        return None if value in (b"0", b"1") else f"label is {_quoted(value)}, expected 0 or 1"
+    if not value and column != ID:
+        return None
     if column in CATEGORICAL_COLUMNS:
         if not _HEX.fullmatch(value):
             return f"{column} is {_quoted(value)}, expected 8 hex digits"
-    elif not _INTEGER.fullmatch(value):
+        return None
+    bits, digits = (64, 19) if column == ID else (32, 10)
+    if not _INTEGER.fullmatch(value):
         return f"{column} is {_quoted(value)}, expected an integer"
-    elif len(value.lstrip(b"-0")) > 10 or not _INT32_MIN <= int(value) <= _INT32_MAX:
-        return f"{column} is {_quoted(value)}, outside the 32-bit integers"
+    if (
+        len(value.lstrip(b"-0")) > digits
+        or not -(1 << bits - 1) <= number_of(value) < 1 << bits - 1
+    ):
+        return f"{column} is {_quoted(value)}, outside the {bits}-bit integers"
     return None
+
+
+def number_of(value: bytes) -> int:
+    """The number that ``-?[0-9]+`` means.
+
+    Python converts no text of thousands of digits, not even where most are leading zeros.
+    """
+    number = int(value.lstrip(b"-0") or b"0")
+    return -number if value.startswith(b"-") else number
+
+
+def _advice(column: str, value: bytes) -> str:
+    """What other programs write in such a place, and how to mend it; often nothing."""
+    if value.startswith(_BYTE_ORDER_MARK):
+        return r" (the file begins with a byte order mark: sed '1s/^\xEF\xBB\xBF//' removes it)"
+    if value in (b"\\N", b'"\\N"'):
+        return r" (Hive's missing value: sed 's/\\N//g' leaves the field empty)"
+    if _MISSING_ELSEWHERE.fullmatch(value):
+        return " (a missing value is an empty field)"
+    if len(value) > 1 and value[:1] == value[-1:] and value[:1] in (b'"', b"'"):
+        return " (fields are written without quotes)"
+    if column == LABEL:
+        return {
+            b"-1": " (where that means no click: sed 's/^-1/0/' writes 0)",
+            b"label": " (a header has commas here: sed 1d removes this one)",
+        }.get(value.lower(), "")
+    if column not in CATEGORICAL_COLUMNS and re.fullmatch(rb"-?[0-9]+\.0*", value):
+        return (
+            " (pandas writes integers so where a column has missing values: convert it by "
+            "astype('Int64') before writing)"
+        )
+    return ""
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def visible(value: bytes) -> str:
+    """Bytes as text in which nothing can steer a terminal: what is not printable is escaped."""
+    text = value.decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _quoted(value: bytes) -> str:
@@ -93,9 +147,9 @@ def reject(line: bytes, layout: Layout, reason: str, *, file: Path, number: int)
     """
     whole = padded(line, layout)
     if len(whole) > len(line) and explain(whole, layout) is None:
-        fields = line.count(layout.separator) + 1
+        found = _fields(line.count(layout.separator) + 1)
         reason = (
-            f"{fields} fields instead of {layout.separators + 1}: the line lost its trailing "
+            f"{found} instead of {layout.separators + 1}: the line lost its trailing "
             f"{layout.separator_name} (an editor or a strip() removes them); "
             "--short-lines pad restores them"
         )
@@ -111,10 +165,49 @@ def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
     )
 
 
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none."""
+class FirstRejects:
+    """The first malformed lines of many blocks: as many as a prepared set would list."""
+
+    def __init__(self) -> None:
+        self.found: list[Reject] = []
+        self._of_block: Counter[tuple[Path, int]] = Counter()
+
+    def add(self, file: Path, block: int, rejects: Sequence[Reject]) -> None:
+        """Add malformed lines of a block, in order."""
+        place = (file, block)
+        kept = rejects[: min(KEPT_OF_BLOCK - self._of_block[place], KEPT_OF_SET - len(self.found))]
+        self._of_block[place] += len(kept)
+        self.found += kept
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
+    """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none.
+
+    All bytes are printable ASCII, so that no line can steer the terminal that shows it.
+
+    Returns:
+        How many it wrote.
+    """
     lines = [
-        json.dumps(asdict(found), ensure_ascii=False) for found in islice(rejects, KEPT_OF_SET)
+        json.dumps(asdict(found)).replace("\x7f", "\\u007f")
+        for found in islice(rejects, KEPT_OF_SET)
     ]
     if lines:
         write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    return len(lines)
+
+
+def count_listed(path: Path) -> int:
+    """How many malformed lines a file of `write_rejects` lists."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def left_out_text(rejected: int, listed: int, path: Path) -> str:
+    """How many malformed lines were left out, and where which of them are listed."""
+    lines = f"{rejected:,} malformed line{'s' * (rejected > 1)} left out"
+    if listed == rejected:
+        return f"{lines}, listed in {path}"
+    return (
+        f"{lines}; {path} lists {listed:,} of them, the first {KEPT_OF_BLOCK} of every block of "
+        f"{BLOCK_ROWS:,} lines and at most {KEPT_OF_SET:,}"
+    )

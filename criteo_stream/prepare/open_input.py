@@ -1,23 +1,52 @@
 """Opening a raw input as a stream of decompressed bytes: the only place that knows how.
 
-`.gz` and `.zst` are decompressed on the fly, several members or frames in one file included.
+gzip and zstd are known by their first bytes, whatever the file's name, and decompressed on the
+fly, several members or frames in one file included.
 """
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, Any, Final
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any, Final, cast
 
 import pyarrow as pa
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare.inputs import RawInput
+from criteo_stream.prepare.file_kinds import HEAD_BYTES, compression_of
+from criteo_stream.prepare.inputs import STDIN, RawInput
 
 _SKIP_BYTES: Final = 16 << 20
 """Decompressed bytes that are skipped at a time."""
 
 
+class ByteStream:
+    """Bytes from front to back, of which some may be put back."""
+
+    def __init__(self, file: IO[bytes] | Any, compression: str | None = None) -> None:
+        self._file = file
+        self._ahead = b""
+        self.compression = compression
+        """What the bytes are decompressed from."""
+        self.closed = False
+        """Never; Arrow asks."""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, and fewer only at the end."""
+        if not self._ahead:
+            return cast(bytes, self._file.read(size))
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        return found + self._file.read(size - len(found)) if len(found) < size else found
+
+    def put_back(self, content: bytes) -> None:
+        """Have bytes that were read read again."""
+        self._ahead = content + self._ahead
+
+    def close(self) -> None:
+        """Nothing: who opened the file closes it."""
+
+
 @contextmanager
-def open_decompressed(source: RawInput, at: int = 0) -> Iterator[IO[bytes] | Any]:
+def open_decompressed(source: RawInput, at: int = 0) -> Iterator[ByteStream]:
     """Open an input for reading its decompressed bytes.
 
     Args:
@@ -29,28 +58,57 @@ def open_decompressed(source: RawInput, at: int = 0) -> Iterator[IO[bytes] | Any
         InputError: the file cannot be read, is shorter than ``at``, or its compressed stream is
             damaged or cut short. What is raised while the stream is open counts too.
     """
-    try:
-        if source.compression:
-            with pa.input_stream(str(source.path), compression=source.compression) as stream:
-                _skip(source, stream, at)
-                yield stream
+    with _told(source), ExitStack() as stack:
+        file = stack.enter_context(_opened(source))
+        raw = ByteStream(file)
+        head = raw.read(HEAD_BYTES)
+        raw.put_back(head)
+        compression = compression_of(head)
+        if compression:
+            # Through Python: Arrow opens no path that is not UTF-8.
+            below = pa.PythonFile(raw, mode="r")
+            above = stack.enter_context(pa.CompressedInputStream(below, compression))
+            stream = ByteStream(above, compression)
+            _skip(source, stream, at)
+        elif at:
+            file.seek(at)
+            stream = ByteStream(file)
         else:
-            with source.path.open("rb") as stream:
-                stream.seek(at)
-                yield stream
+            stream = raw
+        yield stream
+
+
+@contextmanager
+def _opened(source: RawInput) -> Iterator[IO[bytes]]:
+    if source.path == STDIN:
+        yield sys.stdin.buffer
+    else:
+        with source.path.open("rb") as file:
+            yield file
+
+
+@contextmanager
+def _told(source: RawInput) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"no such input: {source.path}") from None
     except OSError as error:
         # Arrow reports a damaged stream as a bare OSError, without an errno.
         if error.errno is None:
-            raise InputError(
-                f"{source.path} is damaged or cut short ({error}): download or compress it again; "
-                "what was read before it is kept"
-            ) from error
+            raise damaged(source, str(error)) from error
         raise InputError(f"cannot read {source.path}: {error.strerror}") from error
 
 
-def _skip(source: RawInput, stream: IO[bytes], count: int) -> None:
+def damaged(source: RawInput, why: str) -> InputError:
+    """The error of a compressed file that does not decompress."""
+    return InputError(
+        f"{source.path} is damaged or cut short ({why}): download or compress it again; "
+        "what was read before it is kept"
+    )
+
+
+def _skip(source: RawInput, stream: ByteStream, count: int) -> None:
     while count:
         skipped = stream.read(min(count, _SKIP_BYTES))
         if not skipped:

@@ -11,7 +11,7 @@ from criteo_stream.base.options import declared, option, options, refuse_unknown
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.memory_budget import MemoryBudget
 
-LayoutName = Literal["auto", "kaggle", "terabyte", "reczoo"]
+LayoutName = Literal["auto", "kaggle", "terabyte", "reczoo", "kaggle-csv"]
 SplitKind = Literal["random", "tail", "terabyte"]
 ShortLines = Literal["reject", "pad"]
 

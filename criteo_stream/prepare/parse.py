@@ -6,7 +6,7 @@ valid lines would have given; only where something differs are its lines looked 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -14,10 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.base.schema import (
+    CATEGORICAL_COLUMNS,
+    FEATURE_COLUMNS,
+    INTEGER_COLUMNS,
+    LABEL,
+)
 from criteo_stream.prepare.chunks import Chunk, Position
-from criteo_stream.prepare.layouts import Layout
-from criteo_stream.prepare.malformed import KEPT_OF_CHUNK, Reject, explain, padded, reject
+from criteo_stream.prepare.layouts import ID, Layout
+from criteo_stream.prepare.malformed import (
+    KEPT_OF_CHUNK,
+    LONGEST_LINE,
+    Reject,
+    explain,
+    number_of,
+    padded,
+    reject,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,8 @@ class ParsedChunk:
     """The valid rows of a chunk and what became of the others."""
 
     frame: pl.DataFrame
-    """``label`` uint8 (if the layout has one), I1..I13 int32, C1..C26 uint32; null is missing."""
+    """I1..I13 int32, C1..C26 uint32; null is missing. Where the layout has them, before these
+    ``label`` uint8, and ``Id`` int64 if it was asked for."""
     line_numbers: npt.NDArray[np.int64]
     """Per row of the frame, counted from 1, a header left out."""
     rejected: int
@@ -40,11 +54,24 @@ class _NotCleanError(Exception):
     """The chunk holds something that a valid one would not."""
 
 
-def parse_chunk(chunk: Chunk, layout: Layout, *, pad_short_lines: bool = False) -> ParsedChunk:
+def parse_chunk(
+    chunk: Chunk, layout: Layout, *, pad_short_lines: bool = False, keep_id: bool = False
+) -> ParsedChunk:
     """Parse and validate whole lines; malformed ones are explained, never dropped silently.
 
-    ``pad_short_lines`` accepts lines that are short only by trailing separators.
+    Args:
+        chunk: the lines.
+        layout: of its input.
+        pad_short_lines: accept lines that are short only by trailing separators.
+        keep_id: keep the ids of a layout that has them.
     """
+    parsed = _parse(chunk, layout, pad_short_lines)
+    if layout.has_id and not keep_id:
+        return replace(parsed, frame=parsed.frame.drop(ID))
+    return parsed
+
+
+def _parse(chunk: Chunk, layout: Layout, pad_short_lines: bool) -> ParsedChunk:
     text = chunk.text
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
@@ -110,6 +137,10 @@ def _plan(layout: Layout) -> _Plan:
         label = pl.col(LABEL)
         fits &= label.is_in(["0", "1"]).all() & (label.null_count() == 0)
         columns.insert(0, (label == "1").cast(pl.UInt8))
+    if layout.has_id:
+        schema = {ID: pl.Int64} | schema
+        fits &= pl.col(ID).null_count() == 0
+        columns.insert(0, pl.col(ID))
     nulls = pl.sum_horizontal(pl.col(c).null_count() for c in CATEGORICAL_COLUMNS)
     return _Plan(schema=schema, fits=fits, nulls=nulls.alias("nulls"), columns=columns)
 
@@ -119,8 +150,18 @@ def _check_bytes(text: bytes, lines: int, layout: Layout) -> None:
     if not text.isascii() or any(byte in text for byte in _LET_THROUGH):
         raise _NotCleanError
     separators = np.frombuffer(text, np.uint8) == layout.separator[0]
-    if np.count_nonzero(separators) != lines * layout.separators:
+    if np.count_nonzero(separators) != lines * layout.separators or _has_long_line(text):
         raise _NotCleanError
+
+
+def _has_long_line(text: bytes) -> bool:
+    start = 0
+    while len(text) - start > LONGEST_LINE:
+        end = text.rfind(b"\n", start, start + LONGEST_LINE + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
 
 
 _LET_THROUGH: Final = (b"+", b" ", b"\r")
@@ -157,19 +198,21 @@ def _parse_line_by_line(
 def _usual_line(layout: Layout) -> re.Pattern[bytes]:
     """Lines that are valid beyond doubt: their integers are too short to overflow."""
     fields = [rb"(?:-?[0-9]{1,9})?"] * 13 + [rb"(?:[0-9a-fA-F]{8})?"] * 26
-    return re.compile(layout.separator.join([rb"[01]"] * layout.labelled + fields))
+    leading = {ID: rb"-?[0-9]{1,18}", LABEL: rb"[01]"}
+    return re.compile(layout.separator.join([leading[c] for c in layout.leading] + fields))
 
 
 def _normalised(line: bytes, layout: Layout) -> bytes:
-    """A valid line with its integers written as Polars reads them: no more than ten digits."""
+    """A valid line with its integers as Polars reads them: without leading zeros."""
     fields = line.split(layout.separator)
-    for i in range(layout.labelled, layout.labelled + len(INTEGER_COLUMNS)):
-        fields[i] = b"%d" % int(fields[i]) if fields[i] else b""
+    for i, column in enumerate((*layout.leading, *INTEGER_COLUMNS)):
+        if column != LABEL and fields[i]:
+            fields[i] = b"%d" % number_of(fields[i])
     return layout.separator.join(fields)
 
 
 def _parse_good(lines: list[bytes], layout: Layout) -> pl.DataFrame:
     # A line in front, removed after: Polars refuses a text without lines.
-    first = b"0" * layout.labelled + layout.separator * layout.separators
+    first = layout.separator.join([b"0"] * len(layout.leading) + [b""] * len(FEATURE_COLUMNS))
     text = b"".join(line + b"\n" for line in (first, *lines))
     return _parse_clean(text, len(lines) + 1, layout)[1:]

@@ -20,21 +20,20 @@ from typing import Unpack
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.memory import PeakMemory
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
 from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest, ShardEntry
-from criteo_stream.prepare.announce import plan_text, reuse_text, short_days
+from criteo_stream.prepare.announce import order_text, plan_text, reuse_text, short_days
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
-from criteo_stream.prepare.beginning import read_beginning
 from criteo_stream.prepare.build_manifest import build_manifest
 from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
     refuse_changed_since_read,
 )
+from criteo_stream.prepare.detect_layout import layout_of
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
-from criteo_stream.prepare.inputs import find_inputs
-from criteo_stream.prepare.layouts import layout_of
 from criteo_stream.prepare.malformed import write_rejects
 from criteo_stream.prepare.options import (
     PrepareExecution,
@@ -49,7 +48,8 @@ from criteo_stream.prepare.stage1_read import Reader
 from criteo_stream.prepare.stage2_fit import Fit, Fitter, borrow_fit, fitted_columns
 from criteo_stream.prepare.stage3_encode import ShardStage, encoded_blocks
 from criteo_stream.prepare.stage_context import StageContext
-from criteo_stream.prepare.task import refuse_other_task, task_of
+from criteo_stream.prepare.take_inputs import take_inputs
+from criteo_stream.prepare.task import refuse_other_set, task_of
 from criteo_stream.prepare.value_ids import open_lookup
 from criteo_stream.prepare.workspace import BlockRecord, Workspace
 
@@ -76,7 +76,7 @@ def preprocess(
     """
     arguments = [raw] if isinstance(raw, str | Path) else list(raw)
     with PeakMemory() as peak:
-        return _Preparation(arguments, Path(out), *checked(options)).run(peak)
+        return _Preparation(arguments, user_path(out), *checked(options)).run(peak)
 
 
 class _Preparation:
@@ -92,14 +92,23 @@ class _Preparation:
         self.options = options
         self.execution = execution
         self.out = out
+        self.warnings: list[str] = []
         self.named = named_splits(options)
-        self.sources = find_inputs([*arguments, *options.valid_files, *options.test_files])
-        self.inputs = [read_beginning(source) for source in self.sources]
+        self.inputs = take_inputs(
+            arguments,
+            (*options.valid_files, *options.test_files),
+            tell=self._say,
+            warn=self.warnings.append,
+        )
+        for warning in self.warnings:
+            self._say(warning)
+        self.sources = [beginning.source for beginning in self.inputs]
         self.layout = layout_of(self.inputs, options.layout)
         if not self.layout.labelled:
             raise InputError(
-                f"{self.sources[0].path} has no label column (39 fields a line): a data set to "
-                "train on needs labels; `criteo-stream predict` takes unlabelled lines"
+                f"{self.sources[0].path} has no label column "
+                f"({self.layout.separators + 1} fields a line): a data set to train on needs "
+                "labels; `criteo-stream predict` takes unlabelled lines"
             )
         if options.fit_from and options.fit_from.resolve() == out.resolve():
             raise UsageError(f"--fit-from {options.fit_from} is --out itself: choose another --out")
@@ -108,13 +117,12 @@ class _Preparation:
 
     def run(self, peak: PeakMemory) -> PrepareResult:
         """Run all stages that are not finished."""
-        warnings: list[str] = []
         with Workspace.opened(self.out, restart=self.execution.restart) as workspace:
             if workspace.data.manifest.exists():
                 resumed, manifest = True, self._finished()
             else:
                 resumed, manifest = self._prepare(workspace, peak)
-                warnings = short_days(self.sources, manifest)
+                self.warnings += short_days(self.sources, manifest)
             workspace.remove()
         return PrepareResult(
             out=self.out,
@@ -123,14 +131,14 @@ class _Preparation:
             peak_memory_bytes=peak.peak_bytes,
             stages=self.stages,
             resumed=resumed,
-            warnings=warnings,
+            warnings=self.warnings,
         )
 
     def _finished(self) -> Manifest:
         """The manifest of a set that is already complete, if it is what was asked for."""
         manifest = Manifest.read(self.out)
         task = task_of(self.options, self.sources, self.layout)
-        refuse_other_task(self.out, manifest.options, task)
+        refuse_other_set(self.out, manifest.options, task)
         refuse_changed_since_made(self.inputs, manifest.inputs)
         self._say(f"{self.out} is already finished")
         return manifest
@@ -143,6 +151,8 @@ class _Preparation:
         budget = self.execution.budget
         needed = estimate(self.inputs, budget.threads)
         self._say(plan_text(self.inputs, self.layout, needed, budget))
+        if len(self.inputs) > 1:
+            self._say(order_text(self.inputs))
         if reused := reuse_text(self.inputs, workspace, done):
             self._say(reused)
         refuse_too_large(self.out, needed)
@@ -180,6 +190,7 @@ class _Preparation:
                 self.named,
                 context.workspace,
                 quiet=self.execution.quiet,
+                tell=progress.write,
             )
             reader = Reader(
                 context,

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.malformed import count_listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,16 @@ class PrepareResult:
     warnings: list[str]
 
     @property
+    def rejected_file(self) -> Path:
+        """Lists the first of the malformed lines that were left out; exists if there are any."""
+        return DataFolder(self.out).rejected
+
+    @property
+    def rejected_listed(self) -> int:
+        """How many malformed lines it lists."""
+        return count_listed(self.rejected_file)
+
+    @property
     def rows_per_second(self) -> int:
         """Lines read per second of this call."""
         return round(self.manifest.rows["read"] / self.seconds) if self.seconds else 0
@@ -30,6 +42,7 @@ class PrepareResult:
         return {
             "out": str(self.out),
             "rows": self.manifest.rows,
+            "rejected_listed": self.rejected_listed,
             "seconds": round(self.seconds, 3),
             "rows_per_second": self.rows_per_second,
             "peak_memory_bytes": self.peak_memory_bytes,

@@ -64,11 +64,15 @@ WHOLLY_VALID: Final = RangeSplit(valid_from=0, test_from=_NEVER)
 WHOLLY_TEST: Final = RangeSplit(valid_from=0, test_from=0)
 
 
+def tail_starts(total: int, valid: float, test: float) -> tuple[int, int]:
+    """The first valid and the first test row of so many, counted from 0."""
+    test_from = total - int(test * total)
+    return test_from - int(valid * total), test_from
+
+
 def tail_splits(lines: list[int], valid: float, test: float) -> list[Split]:
     """The last fractions in time order: … train | valid | test, over all inputs end to end."""
-    total = sum(lines)
-    test_from = total - int(test * total)
-    valid_from = test_from - int(valid * total)
+    valid_from, test_from = tail_starts(sum(lines), valid, test)
     splits: list[Split] = []
     start = 0
     for count in lines:

@@ -7,7 +7,7 @@ from typing import Any
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.options import to_dict
+from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.schema import FORMAT_VERSION
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.inputs import RawInput
@@ -38,18 +38,52 @@ def task_of(
 
 
 def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:
-    """Compare what a folder was made with to what is asked for.
+    """Compare what a folder was begun with to what is asked for.
 
     Raises:
         OutputError: names the first option that differs, with both values.
     """
     for key in [*wanted, *(k for k in found if k not in wanted)]:
         if found.get(key) != wanted.get(key):
-            raise OutputError(
-                f"{out} was begun with {key} = {_shown(found.get(key))}, now it is "
-                f"{_shown(wanted.get(key))}: give the same again, choose another --out, "
-                "or start over with --restart"
-            )
+            raise _other(out, key, found.get(key), wanted.get(key))
+
+
+def refuse_other_set(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:
+    """Compare what a finished set was made with to what is asked for.
+
+    What version of the package made it is no matter, nor what it left at a default of today; nor
+    the order of the inputs where no split goes by it.
+
+    Raises:
+        OutputError: names the first option that differs, with both values.
+    """
+    defaults = {
+        name: list(option.default) if isinstance(option.default, tuple) else option.default
+        for name, option in declared(PrepareOptions).items()
+    }
+    found = {**defaults, **found, "package_version": wanted["package_version"]}
+    if wanted["split"] != "tail" and _same_but_for_order(found["inputs"], wanted["inputs"]):
+        found["inputs"] = wanted["inputs"]
+    refuse_other_task(out, found, wanted)
+
+
+def _same_but_for_order(found: Any, wanted: Any) -> bool:
+    return isinstance(found, list) and sorted(found) == sorted(wanted)
+
+
+def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
+    then = "give the same again, choose another --out, or start over with --restart"
+    if key == "package_version":
+        return OutputError(
+            f"{out} was begun by version {found} of this package, and this is {wanted}: finish it "
+            "with that version, choose another --out, or start over with --restart"
+        )
+    if key == "inputs" and _same_but_for_order(found, wanted):
+        names = ", ".join(Path(path).name for path in found)
+        return OutputError(f"{out} was begun with its inputs in the order {names}: {then}")
+    return OutputError(
+        f"{out} was begun with {key} = {_shown(found)}, now it is {_shown(wanted)}: {then}"
+    )
 
 
 def given_path(path: str | Path) -> str:

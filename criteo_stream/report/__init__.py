@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.storage import write_bytes
 from criteo_stream.report.facts import RunFacts, gather
 from criteo_stream.report.page import render
@@ -74,6 +75,7 @@ def write_report(
         RunError: a folder is not a run, or has no sound best checkpoint.
         DataSetError: a data set is missing, incomplete, of another fit, or the split is empty.
     """
+    out = user_path(out)
     if not runs:
         raise UsageError("there is no run to report on: name its folder")
     if out.is_dir():

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.terminal import visible
 from criteo_stream.data.folder import DataFolder
@@ -23,7 +24,7 @@ class Inspection(NamedTuple):
     """For a person."""
 
 
-def inspect(path: Path, *, verify: bool = False) -> Inspection:
+def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
     """Look at a path of any of the three kinds.
 
     Args:
@@ -33,9 +34,10 @@ def inspect(path: Path, *, verify: bool = False) -> Inspection:
     Raises:
         CriteoStreamError: the path is none of them, or a file in it is damaged: names it.
     """
+    path = user_path(path)
     if not path.exists():
         raise InputError(f"no such file or folder: {path}")
-    if path.is_file():
+    if not path.is_dir():
         return _inspect_raw(path)
     if (path / CONFIG_NAME).exists():
         return _inspect_run(path, verify=verify)
@@ -49,12 +51,12 @@ def inspect(path: Path, *, verify: bool = False) -> Inspection:
 
 
 def _inspect_raw(path: Path) -> Inspection:
-    from criteo_stream.prepare.beginning import read_beginning
-    from criteo_stream.prepare.inputs import RawInput
-    from criteo_stream.prepare.layouts import detect_layout, header_of, sample_lines
-    from criteo_stream.prepare.malformed import explain
+    from criteo_stream.prepare.detect_layout import detect_layout
+    from criteo_stream.prepare.layouts import header_of, sample_lines
+    from criteo_stream.prepare.malformed import explain, visible
+    from criteo_stream.prepare.take_inputs import take_inputs
 
-    beginning = read_beginning(RawInput(path))
+    (beginning,) = take_inputs([f"./{path}" if str(path) == "-" else path])
     layout = detect_layout(beginning)
     sample = sample_lines(beginning)
     first = 2 if header_of(beginning) else 1
@@ -69,8 +71,7 @@ def _inspect_raw(path: Path) -> Inspection:
         "rows_estimated": rows,
         "sample": {"lines": len(sample), "malformed": bad},
     }
-    lines = [line.decode(errors="backslashreplace") for line in sample[:5]]
-    fields = [line.split(layout.separator.decode()) for line in lines]
+    fields = [[visible(value) for value in line.split(layout.separator)] for line in sample[:5]]
     text = [
         f"{path}: raw log, layout {layout.name}, "
         f"{'with' if layout.labelled else 'without'} labels, "
@@ -83,6 +84,8 @@ def _inspect_raw(path: Path) -> Inspection:
 
 
 def _inspect_data(path: Path, *, verify: bool) -> Inspection:
+    from criteo_stream.prepare.malformed import count_listed
+
     manifest = Manifest.read(path)
     if verify:
         from criteo_stream.report.verification import verify_data_set
@@ -108,18 +111,21 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
          "ids": c.ids, "oov": c.oov / train}
         for c in manifest.categorical
     ]  # fmt: skip
+    listed = count_listed(DataFolder(path).rejected)
     figures = {
         "kind": "data",
         "fingerprint": manifest.fingerprint,
         "layout": manifest.layout,
         "rows": manifest.rows,
+        "rejected_listed": listed,
         "splits": splits,
         "columns": columns,
         "verified": len(manifest.files()) if verify else 0,
     }
     text = [
         f"{path}: data set {manifest.fingerprint}, layout {manifest.layout}, "
-        f"{manifest.rows['read']:,} lines read, {manifest.rows['rejected']:,} rejected",
+        f"{manifest.rows['read']:,} lines read, {manifest.rows['rejected']:,} rejected"
+        + (f" ({listed:,} of them listed in rejected.jsonl)" if manifest.rows["rejected"] else ""),
         "",
         *_table(
             ("split", "rows", "click rate", "shards", "size", "bytes/row"),

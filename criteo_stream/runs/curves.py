@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.metrics.plots import empty_figure, save_figure
 from criteo_stream.runs.history import HistoryLine
 
@@ -60,7 +61,7 @@ def plot(
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     if path is not None:
-        save_figure(figure, Path(path))
+        save_figure(figure, user_path(path))
     return figure
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from criteo_stream import __version__
 from criteo_stream.base.errors import RunError, UsageError
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.records import RecordError
 from criteo_stream.base.storage import full_disk_explained, locked_folder, utf8_path, write_bytes
 from criteo_stream.base.toml import write_toml
@@ -26,7 +27,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = utf8_path(Path(path))
+        self.path = utf8_path(user_path(path))
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
         self.tensorboard = self.path / "tensorboard"

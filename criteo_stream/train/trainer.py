@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from torch import nn
 
 from criteo_stream.base.memory import PeakMemory
+from criteo_stream.base.paths import user_path
 from criteo_stream.base.ranks import process_group
 from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest
@@ -51,7 +52,7 @@ class Trainer:
         config: TrainConfig | None = None,
         **execution: Unpack[ExecutionKeywords],
     ) -> None:
-        self.data = Path(data)
+        self.data = user_path(data)
         self.folder = RunFolder(out)
         self.config = config or TrainConfig()
         self._execution = Execution(**execution)  # type: ignore[arg-type]  # checks and converts
@@ -134,7 +135,7 @@ class Trainer:
         return predict_run(
             self.folder.path,
             inputs,
-            Path(out),
+            user_path(out),
             **{"trust_model": self._trusted, "quiet": self._execution.quiet, **options},
         )
 

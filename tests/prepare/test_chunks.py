@@ -1,3 +1,4 @@
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -6,8 +7,18 @@ import pytest
 from criteo_stream.base.errors import InputError
 from criteo_stream.prepare import chunks
 from criteo_stream.prepare.chunks import Position, count_lines, read_chunks
-from criteo_stream.prepare.layouts import detect_layout, sample_lines
-from tests.support.raw_lines import COMPRESS, beginning_of, raw_lines, reczoo_lines, write_raw
+from criteo_stream.prepare.detect_layout import detect_layout
+from criteo_stream.prepare.layouts import KAGGLE, sample_lines
+from criteo_stream.prepare.malformed import LONGEST_LINE
+from criteo_stream.prepare.parse import parse_chunk
+from tests.support.raw_lines import (
+    COMPRESS,
+    VALID_LINE,
+    beginning_of,
+    raw_lines,
+    reczoo_lines,
+    write_raw,
+)
 
 TEXT = b"".join(line + b"\n" for line in raw_lines(2000))
 
@@ -86,13 +97,77 @@ def test_a_file_without_lines_is_refused(tmp_path: Path) -> None:
                 read(source)
 
 
-def test_an_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write(tmp_path, ".tsv", b"x" * 3_000_000)
-    with pytest.raises(InputError, match="a line of over 1 MiB"):
-        read_all(source)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 16)
-    with pytest.raises(InputError, match="a line of over 1 MiB"):
-        read_all(source)
+def with_long_line(place: int, end: bytes) -> bytes:
+    """30 valid lines with a line of 3 MB among them, whose fields are valid too."""
+    lines = raw_lines(30)
+    lines.insert(place, b"0\t" + b"0" * 3_000_000 + VALID_LINE[2:])
+    return b"".join(line + end for line in lines)
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("place", [0, 15, 30])
+@pytest.mark.parametrize("chunk_bytes", [16 << 20, 1 << 16, (1 << 20) + 4711])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_line_of_over_1_mib_is_one_malformed_line_wherever_it_lies(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    place: int,
+    chunk_bytes: int,
+    end: bytes,
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+    content = with_long_line(place, end)
+    content = content.removesuffix(end) if place == 30 else content
+    beginning = beginning_of(write(tmp_path, suffix, COMPRESS[suffix](content)))
+    found = list(read_chunks(beginning, block_rows=7))
+    whole = content + b"\n" if place == 30 else content
+    assert found[-1].end == Position(lines=31, bytes=len(whole), crc32=zlib.crc32(whole))
+    assert max(len(chunk.text) for chunk in found) <= chunk_bytes + (2 << 20)
+    parsed = [parse_chunk(chunk, detect_layout(beginning)) for chunk in found]
+    assert [(r.line, r.reason) for p in parsed for r in p.rejects] == [
+        (place + 1, "the line is longer than 1 MiB")
+    ]
+    numbers = [n for p in parsed for n in p.line_numbers.tolist()]
+    assert numbers == [n for n in range(1, 32) if n != place + 1]
+    assert count_lines(beginning) == 31
+    for chunk in found[:-1:3]:  # any place between two lines is one to go on from
+        rest = list(read_chunks(beginning, block_rows=7, start=chunk.end))
+        assert rest[-1].end == found[-1].end
+
+
+@pytest.mark.parametrize("length", [LONGEST_LINE, LONGEST_LINE + 1])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("chunk_bytes", [16 << 20, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_the_longest_line_is_a_mebibyte_without_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, end: bytes, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+    line = b"1\t" + VALID_LINE[2:].rjust(length - 2, b"0")
+    content = b"".join(x + end for x in (VALID_LINE, line, VALID_LINE))
+    beginning = beginning_of(write(tmp_path, ".tsv", content))
+    parsed = [parse_chunk(chunk, KAGGLE) for chunk in read_chunks(beginning)]
+    assert sum(p.rejected for p in parsed) == (length > LONGEST_LINE)
+    assert sum(p.frame.height for p in parsed) == 3 - (length > LONGEST_LINE)
+
+
+def test_a_file_without_line_ends_is_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 20)
+    path = tmp_path / "log.tsv"
+    with path.open("wb") as file:
+        file.write(VALID_LINE + b"\n")
+        file.truncate(200 << 20)  # zeros, which take no disk
+    beginning = beginning_of(path)
+    tracemalloc.start()
+    try:
+        (_, long) = read_chunks(beginning)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (long.lines, long.end.bytes) == (1, (200 << 20) + 1)
+    assert peak < 16 << 20
 
 
 def test_a_header_is_no_row(tmp_path: Path) -> None:
@@ -104,7 +179,7 @@ def test_a_header_is_no_row(tmp_path: Path) -> None:
     assert (chunk.start.lines, chunk.start.bytes, chunk.lines) == (0, len(lines[0]) + 1, 20)
     assert chunk.text == b"".join(line + b"\n" for line in lines[1:])
     empty = beginning_of(write_raw(tmp_path / "empty.csv", lines[:1]))
-    with pytest.raises(InputError, match=r"empty\.csv is empty"):
+    with pytest.raises(InputError, match=r"empty\.csv holds no rows"):
         list(read_chunks(empty))
 
 

@@ -3,13 +3,12 @@ from pathlib import Path
 import pytest
 
 from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.prepare.detect_layout import detect_layout, layout_of
 from criteo_stream.prepare.layouts import (
     KAGGLE,
     KAGGLE_UNLABELLED,
     RECZOO,
     TERABYTE,
-    detect_layout,
-    layout_of,
 )
 from tests.support.raw_lines import beginning_of, raw_lines, reczoo_lines, unlabelled, write_raw
 
