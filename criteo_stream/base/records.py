@@ -129,13 +129,15 @@ def read_record(
         CriteoStreamError: ``error``, where the file is damaged.
     """
     try:
+        if path.exists() and not path.is_file():  # at a pipe, a reader would wait for ever
+            raise RecordError("not a file")
         return from_plain(unsealed(parse_json(path.read_bytes())), kind)
     except RecordError as found:
         raise error(f"{path} is damaged ({found}): {remedy}") from None
 
 
 def _in_our_words(message: str) -> str:
-    """msgspec's messages without its typography: "shards[0].rows: expected int, got str"."""
+    """Messages of msgspec without its typography: "shards[0].rows: expected int, got str"."""
     what, _, where = message.partition(" - at `$")
     where = where.rstrip("`").removeprefix(".")
     what = re.sub(r"[`$]", "", what)

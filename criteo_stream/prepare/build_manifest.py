@@ -8,7 +8,7 @@ from criteo_stream.data.manifest import InputEntry, Manifest, ShardEntry
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.stage2_fit import Fit
 from criteo_stream.prepare.task import given_path
-from criteo_stream.prepare.workspace import BlockRecord
+from criteo_stream.prepare.work_records import BlockRecord
 
 
 def build_manifest(

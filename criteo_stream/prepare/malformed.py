@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.records import Positive
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
 from criteo_stream.base.storage import write_bytes
+from criteo_stream.data.manifest import FileEntry
 from criteo_stream.prepare.layouts import Layout
 
 KEPT_OF_CHUNK: Final = 100
@@ -31,7 +34,7 @@ class Reject:
     """A malformed line."""
 
     file: str
-    line: int
+    line: Positive
     """Counted from 1, a header included."""
     reason: str
     text: str
@@ -111,10 +114,17 @@ def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
     )
 
 
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none."""
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> FileEntry | None:
+    """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none.
+
+    Returns:
+        The file's entry in the manifest.
+    """
     lines = [
         json.dumps(asdict(found), ensure_ascii=False) for found in islice(rejects, KEPT_OF_SET)
     ]
-    if lines:
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    if not lines:
+        return None
+    content = "".join(f"{line}\n" for line in lines).encode()
+    write_bytes(path, content)
+    return FileEntry(path=path.name, bytes=len(content), crc32=f"{zlib.crc32(content):08x}")
