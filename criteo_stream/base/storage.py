@@ -36,11 +36,14 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
             process left under the temporary name is removed beforehand.
 
     Raises:
-        OutputError: the disk is full, or its quota is used up.
+        OutputError: the disk is full, or its quota is used up, or a folder is in the way.
         UsageError: the path is not UTF-8.
     """
     unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
     partial = utf8_path(path).absolute().with_name(f".{path.name}{unique}.partial")
+    for taken in (partial, path):
+        if taken.is_dir() and not taken.is_symlink():
+            raise OutputError(f"{taken} is a folder where a file is to be written: remove it")
     partial.unlink(missing_ok=True)
     try:
         with full_disk_explained(path):
@@ -125,10 +128,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are absent, safe from a power cut."""
-    if not path.is_dir():
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+    """Make a folder and those above it, where they are absent, safe from a power cut.
+
+    Raises:
+        OutputError: a file bears its name, or the disk is full.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    with full_disk_explained(path):
+        try:
+            path.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise OutputError(f"{path} is a file where a folder is to be made: remove it") from None
         sync_folder(path.parent)
 
 

@@ -151,7 +151,8 @@ def predict(
                 advance(parsed.frame.height)
             first_row += lines
     rejected_file(out).unlink(missing_ok=True)
-    return Scored(rows, rejected, write_rejects(rejected_file(out), rejects.found))
+    write_rejects(rejected_file(out), rejects.found)
+    return Scored(rows, rejected, len(rejects.found))
 
 
 @dataclass(frozen=True, kw_only=True)

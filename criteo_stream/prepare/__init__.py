@@ -18,6 +18,7 @@ In the order of the data::
     vocabulary.py       counts to known values and their ids; all others become OOV
     quantiles.py        counts to quantile tables, integers to quantiles
     stage2_fit.py       stage 2: runs to vocabularies and tables
+    borrow_fit.py       or the fit of another set
     value_ids.py        values to ids
     stage3_encode.py    stage 3: scratch to shards
     build_manifest.py   the manifest of what the stages made
@@ -29,6 +30,7 @@ Around them::
     options.py          what decides the output, and what only how it is made
     task.py             what was asked for: recorded, and compared when work goes on
     workspace.py        the working folder: lock, task, records of finished work
+    work_records.py     what those records say, and how a file is compared with one
     ownership.py        whose an output folder is, and how it is cleared
     changed_inputs.py   whether inputs still hold what was read of them
     memory_budget.py    how memory and threads are shared out

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.disk_space import Estimate
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.memory_budget import MemoryBudget
-from criteo_stream.prepare.stage2_fit import fitted_columns
-from criteo_stream.prepare.stage3_encode import encoded_blocks
-from criteo_stream.prepare.workspace import BlockRecord, Workspace
+from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.prepare.workspace import Workspace
 
 _AT_EACH_END: Final = 15
 
@@ -46,19 +46,15 @@ def listed(names: Sequence[str]) -> str:
 def reuse_text(
     inputs: Sequence[Beginning], workspace: Workspace, done: Sequence[Sequence[BlockRecord]]
 ) -> str | None:
-    """The work of an earlier try that is reused, in one line; None where it left no block.
-
-    Raises:
-        OutputError: a shard of the earlier try is not as it was written.
-    """
+    """The work of an earlier try that is reused, in one line; None where it left no block."""
     blocks = [record for records in done for record in records]
     if not blocks:
         return None
     lines = sum(record.lines for record in blocks)
     parts = [f"{lines:,} lines in {len(blocks)} blocks"]
-    if columns := len(fitted_columns(workspace)):
+    if columns := sum(workspace.fitted(column).exists() for column in FEATURE_COLUMNS):
         parts.append(f"{columns} fitted columns")
-    if encoded := len(encoded_blocks(workspace, len(blocks))):
+    if encoded := sum(workspace.shards(number).exists() for number in range(len(blocks))):
         parts.append(f"the shards of {encoded} blocks")
     again = [
         beginning.source.path.name

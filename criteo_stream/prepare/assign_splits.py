@@ -1,14 +1,12 @@
 """Which split the lines of each input go to."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.records import write_record
 from criteo_stream.base.schema import SPLITS
-from criteo_stream.base.storage import write_json
 from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import count_lines
@@ -24,6 +22,7 @@ from criteo_stream.prepare.splits import (
     tail_splits,
     tail_starts,
 )
+from criteo_stream.prepare.work_records import LineCount
 from criteo_stream.prepare.workspace import Workspace
 
 
@@ -73,7 +72,7 @@ def assign_splits(
         return wholly
 
     def lines(number: int) -> int:
-        return _count_once(inputs[number], workspace.lines(number), quiet=quiet)
+        return _count_once(inputs[number], workspace, number, quiet=quiet)
 
     if options.split == "terabyte":
         last = _last_day(inputs)
@@ -132,19 +131,20 @@ def _last_day(inputs: Sequence[Beginning]) -> int:
     return days.index(max(days))
 
 
-def _count_once(beginning: Beginning, record: Path, *, quiet: bool) -> int:
+def _count_once(beginning: Beginning, workspace: Workspace, number: int, *, quiet: bool) -> int:
     """Lines of an input: a split by place must know them beforehand; kept for the next try."""
     source = beginning.source
-    state = asdict(InputState.of(source.path))
-    counted = json.loads(record.read_text()) if record.exists() else {}
-    if counted.get("state") != state:
-        with Progress(f"count {source.path.name}", beginning.estimated_rows, quiet=quiet) as bar:
-            lines = count_lines(beginning, bar.advance)
-        if counted and counted["lines"] != lines:
-            raise InputError(
-                f"{source.path} changed since its lines were counted ({counted['lines']:,} "
-                f"then, {lines:,} now): bring it back, or start over with --restart"
-            )
-        counted = {"lines": lines, "state": state}
-        write_json(record, counted)
-    return int(counted["lines"])
+    state = InputState.of(source.path)
+    record = workspace.lines(number)
+    known = workspace.find(record, LineCount)
+    if known is not None and known.state == state:
+        return known.lines
+    with Progress(f"count {source.path.name}", beginning.estimated_rows, quiet=quiet) as bar:
+        lines = count_lines(beginning, bar.advance)
+    if known is not None and known.lines != lines:
+        raise InputError(
+            f"{source.path} changed since its lines were counted ({known.lines:,} "
+            f"then, {lines:,} now): bring it back, or start over with --restart"
+        )
+    write_record(record, LineCount(lines=lines, state=state))
+    return lines

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Sequence
 
 from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
-from criteo_stream.data.manifest import InputEntry, Manifest, ShardEntry
+from criteo_stream.data.manifest import FileEntry, InputEntry, Manifest, ShardEntry
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.stage2_fit import Fit
 from criteo_stream.prepare.task import given_path
-from criteo_stream.prepare.workspace import BlockRecord
+from criteo_stream.prepare.work_records import BlockRecord
 
 
 def build_manifest(
@@ -18,6 +18,7 @@ def build_manifest(
     records: Sequence[BlockRecord],
     fit: Fit,
     shards: dict[str, list[ShardEntry]],
+    rejected: FileEntry | None,
     times: dict[str, object],
 ) -> Manifest:
     """Put together what is known of a set whose files are all written.
@@ -28,6 +29,7 @@ def build_manifest(
         records: the blocks of all inputs, in order.
         fit: what stage 2 learned.
         shards: what stage 3 wrote, per split.
+        rejected: the list of malformed lines, where there were any.
         times: when and how fast; the only part that differs between equal runs.
     """
     rows = {split: sum(entry.rows for entry in shards[split]) for split in SPLITS}
@@ -48,6 +50,7 @@ def build_manifest(
         fit_files=fit.files,
         fit_fingerprint=_fingerprint(fit),
         shards=shards,
+        rejected=rejected,
         times=times,
     )
 

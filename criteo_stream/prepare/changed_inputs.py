@@ -8,7 +8,7 @@ from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import Position, read_chunks
 from criteo_stream.prepare.inputs import InputState, RawInput
 from criteo_stream.prepare.task import given_path
-from criteo_stream.prepare.workspace import BlockRecord
+from criteo_stream.prepare.work_records import BlockRecord
 
 
 def refuse_changed_since_read(

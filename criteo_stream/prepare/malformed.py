@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.records import Positive
 from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, FEATURE_COLUMNS, LABEL
 from criteo_stream.base.storage import write_bytes
+from criteo_stream.data.manifest import FileEntry
 from criteo_stream.prepare.layouts import ID, Layout
 
 KEPT_OF_CHUNK: Final = 100
@@ -36,7 +39,7 @@ class Reject:
     """A malformed line."""
 
     file: str
-    line: int
+    line: Positive
     """Counted from 1, a header included."""
     reason: str
     text: str
@@ -180,21 +183,23 @@ class FirstRejects:
         self.found += kept
 
 
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> int:
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> FileEntry | None:
     """Write the first `KEPT_OF_SET` malformed lines as JSON lines; no file where there are none.
 
     All bytes are printable ASCII, so that no line can steer the terminal that shows it.
 
     Returns:
-        How many it wrote.
+        The file's entry in the manifest.
     """
     lines = [
         json.dumps(asdict(found)).replace("\x7f", "\\u007f")
         for found in islice(rejects, KEPT_OF_SET)
     ]
-    if lines:
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
-    return len(lines)
+    if not lines:
+        return None
+    content = "".join(f"{line}\n" for line in lines).encode()
+    write_bytes(path, content)
+    return FileEntry(path=path.name, bytes=len(content), crc32=f"{zlib.crc32(content):08x}")
 
 
 def count_listed(path: Path) -> int:

@@ -47,6 +47,15 @@ class MemoryBudget:
         return self.threads + 1
 
     @property
+    def columns_in_flight(self) -> int:
+        """Columns of a block that are coded, or wait to be written, at a time."""
+        return self.threads + 1
+
+    def blocks_in_flight(self, bytes_per_block: int) -> int:
+        """Blocks of at most this size in memory that are encoded at a time."""
+        return max(1, min(self.threads, self._shared_bytes // bytes_per_block))
+
+    @property
     def merge_entries(self) -> int:
         """Run entries that a thread merges at a time."""
         return self._shared_bytes // self.threads // MERGE_BYTES_PER_ENTRY

@@ -21,6 +21,7 @@ TRASH_NAME: Final = ".criteo-stream-trash"
 """Holds what is being removed; nobody else has a folder of this name."""
 _MANIFEST_WORDS: Final = {"format", "package_version", "fit_fingerprint", "shards"}
 _TASK_WORDS: Final = {"format", "package_version", "inputs"}
+_WORK_FOLDERS: Final = {"blocks", "fit", "encoded"}
 _SHARD: Final = re.compile(r"part-\d{5,}\.parquet")
 _PARTIAL: Final = re.compile(r"\.(.+)\.partial")
 
@@ -59,11 +60,22 @@ def _is_ours(data: DataFolder) -> bool:
         (data.path / TRASH_NAME).is_dir()
         or _says(data.manifest, _MANIFEST_WORDS)
         or _says(data.work / "task.json", _TASK_WORDS)
+        or _has_our_folders(data.work)
     )
+
+
+def _has_our_folders(work: Path) -> bool:
+    """Whether a working folder is ours by its names, though its task is lost or damaged."""
+    if not work.is_dir():
+        return False
+    names = {path.name for path in work.iterdir()} - {"task.json", ".task.json.partial"}
+    return names == _WORK_FOLDERS and all((work / name).is_dir() for name in names)
 
 
 def _says(path: Path, words: set[str]) -> bool:
     """Whether a file is a JSON object with all of these keys."""
+    if not path.is_file():  # at a pipe, a reader would wait for ever
+        return False
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -22,11 +22,12 @@ from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest, ShardEntry
 from criteo_stream.prepare.announce import order_text, plan_text, reuse_text, short_days
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
+from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.build_manifest import build_manifest
 from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
@@ -41,17 +42,18 @@ from criteo_stream.prepare.options import (
     PrepareOptions,
     checked,
 )
-from criteo_stream.prepare.quantiles import read_tables
+from criteo_stream.prepare.quantiles import open_table
 from criteo_stream.prepare.result import PrepareResult
 from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.stage1_read import Reader
-from criteo_stream.prepare.stage2_fit import Fit, Fitter, borrow_fit, fitted_columns
+from criteo_stream.prepare.stage2_fit import Fit, Fitter, fingerprint_of, fitted_columns
 from criteo_stream.prepare.stage3_encode import ShardStage, encoded_blocks
 from criteo_stream.prepare.stage_context import StageContext
 from criteo_stream.prepare.take_inputs import take_inputs
 from criteo_stream.prepare.task import refuse_other_set, task_of
 from criteo_stream.prepare.value_ids import open_lookup
-from criteo_stream.prepare.workspace import BlockRecord, Workspace
+from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.prepare.workspace import Workspace
 
 
 def preprocess(
@@ -161,14 +163,16 @@ class _Preparation:
             context = StageContext(workspace, pool, budget)
             records = self._read(context, needed.rows, done)
             fit = self._fit(context, records)
-            shards = self._encode(context, records)
-        write_rejects(workspace.data.rejected, (r for record in records for r in record.rejects))
+            shards = self._encode(context, records, fit)
+        rejects = (reject for record in records for reject in record.rejects)
+        rejected = write_rejects(workspace.data.rejected, rejects)
         manifest = build_manifest(
             task=task,
             inputs=self.sources,
             records=records,
             fit=fit,
             shards=shards,
+            rejected=rejected,
             times={
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.perf_counter() - self.started, 3),
@@ -214,7 +218,8 @@ class _Preparation:
         if self.options.min_count is None:
             self._say(f"for {rows:,} training rows: --min-count {min_count}")
         entries = {c: sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS}
-        reused = sum(entries[c] for c in fitted_columns(context.workspace))
+        done = fitted_columns(context.workspace, fingerprint_of(records))
+        reused = sum(entries[c] for c in done)
         with self._stage("fit", sum(entries.values()), done=reused, unit="counts") as progress:
             fitter = Fitter(
                 context,
@@ -222,20 +227,20 @@ class _Preparation:
                 max_vocabulary=self.options.max_vocabulary,
                 progress=progress,
             )
-            return fitter.fit(records)
+            return fitter.fit(records, done)
 
     def _encode(
-        self, context: StageContext, records: Sequence[BlockRecord]
+        self, context: StageContext, records: Sequence[BlockRecord], fit: Fit
     ) -> dict[str, list[ShardEntry]]:
         workspace = context.workspace
-        done = encoded_blocks(workspace, len(records))
+        identity = fit.tables_and_lookups
+        done = encoded_blocks(workspace, records, identity)
         rows = [sum(record.rows) for record in records]
         reused = sum(rows[number] for number in done)
         with self._stage("encode", sum(rows), done=reused) as progress:
-            fitted = read_tables(workspace.data.quantiles)
-            tables = {c: column.table for c, column in fitted.items()}
+            tables = {c: open_table(workspace.table(c)) for c in INTEGER_COLUMNS}
             lookups = {c: open_lookup(workspace.lookup(c)) for c in CATEGORICAL_COLUMNS}
-            stage = ShardStage(context, tables, lookups, progress=progress)
+            stage = ShardStage(context, tables, lookups, fit=identity, progress=progress)
             return stage.encode(records, done)
 
     @contextmanager

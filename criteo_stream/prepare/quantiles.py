@@ -11,7 +11,8 @@ rows cross a line of an even grid of ranks; the error this can make is known and
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +142,10 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
-_ASCENDING: Final = tuple(f"{c}.list.element" for c in ("value", "rows_below", "rows_up_to"))
+_ASCENDING: Final = ("value", "rows_below", "rows_up_to")
+"""The columns of the Parquet file that hold the arrays of a `QuantileTable`."""
+_ARRAYS: Final = ("values", "below", "up_to")
+_ENTRY_BYTES: Final = 8 * len(_ARRAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,27 +158,36 @@ class FittedColumn:
 
 
 def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
-    """Write the tables of all integer columns as Parquet, one row per column."""
-    rows = [
-        {
-            "column": name,
-            "value": fitted.table.values,
-            "rows_below": fitted.table.below,
-            "rows_up_to": fitted.table.up_to,
-            "minimum": int(fitted.table.values[0]) if len(fitted.table.values) else None,
-            "maximum": int(fitted.table.values[-1]) if len(fitted.table.values) else None,
-            "mean": fitted.mean,
-            "missing": fitted.missing,
-            "rank_error": fitted.table.rank_error,
-        }
-        for name, fitted in columns.items()
-    ]
-    with atomic_path(path) as partial:
+    """Write the tables of all integer columns as Parquet, one row per column.
+
+    They are put together in a mapped file, which the kernel may drop from memory: together, large
+    tables take hundreds of megabytes.
+    """
+    tables = [fitted.table for fitted in columns.values()]
+    ends = np.cumsum([0, *(len(table.values) for table in tables)])
+    with atomic_path(path) as partial, TemporaryFile(dir=path.parent) as together:
+        for name in _ARRAYS:
+            for table in tables:
+                together.write(getattr(table, name).data)
+        together.flush()
+        content = _mapped(together, (len(_ARRAYS), int(ends[-1])))
+        offsets = pa.array(ends, pa.int32())
+        lists = [
+            pa.ListArray.from_arrays(offsets, pa.array(array), type=_SCHEMA.field(field).type)
+            for array, field in zip(content, _ASCENDING, strict=True)
+        ]
+        facts = [
+            [int(t.values[0]) if len(t.values) else None for t in tables],
+            [int(t.values[-1]) if len(t.values) else None for t in tables],
+            [fitted.mean for fitted in columns.values()],
+            [fitted.missing for fitted in columns.values()],
+            [table.rank_error for table in tables],
+        ]
         pq.write_table(
-            pa.Table.from_pylist(rows, schema=_SCHEMA),
+            pa.table([list(columns), *lists, *facts], schema=_SCHEMA),
             partial,
             use_dictionary=False,  # all values differ
-            column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
+            column_encoding={f"{c}.list.element": "DELTA_BINARY_PACKED" for c in _ASCENDING},
         )
 
 
@@ -234,3 +247,22 @@ def _checked_column(table: pa.Table, row: int) -> FittedColumn:
     if mean is not None and not values[0] <= mean <= values[-1]:
         raise ValueError(f"{column} has a mean outside its range")
     return FittedColumn(table=QuantileTable(values, below, up_to), mean=mean, missing=missing)
+
+
+def write_table(path: Path, table: QuantileTable) -> None:
+    """Write a table for `open_table`."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        for name in _ARRAYS:
+            file.write(getattr(table, name).data)
+
+
+def open_table(path: Path) -> QuantileTable:
+    """Map what `write_table` wrote; mapped pages belong to the kernel's cache, not the process."""
+    entries = path.stat().st_size // _ENTRY_BYTES
+    return QuantileTable(*_mapped(path, (len(_ARRAYS), entries)))
+
+
+def _mapped(file: Path | IO[bytes], shape: tuple[int, int]) -> Int64Array:
+    if not shape[1]:
+        return np.empty(shape, np.int64)
+    return np.asarray(np.memmap(file, np.int64, "r", shape=shape))

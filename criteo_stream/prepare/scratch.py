@@ -5,27 +5,33 @@ training rows (``.counts``), and the rows' codes into them (``.rows``), in the o
 rows will be written: training rows first, then valid, then test, permuted within each.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from criteo_stream.base.errors import OutputError
-from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
-from criteo_stream.base.storage import atomic_path, file_crc32
+from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
+from criteo_stream.base.storage import atomic_path
 from criteo_stream.prepare.codes import CodeArray, code_type, encode_values
 from criteo_stream.prepare.counts import Run, SpilledRun, UInt32Array, from_sortable, sortable
-from criteo_stream.prepare.workspace import BlockRecord
+from criteo_stream.prepare.work_records import (
+    COUNTS,
+    ROWS,
+    VALUES,
+    BlockRecord,
+    Written,
+    damaged,
+    verify,
+)
 
-_ROWS: Final = ".rows"
-_VALUES: Final = ".values"
-_COUNTS: Final = ".counts"
 _ALIGNMENT: Final = 4
 
 
@@ -74,35 +80,63 @@ def sum_of(run: Run) -> int:
     return int(from_sortable(run.values).astype(np.int64) @ run.counts.astype(np.int64))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenScratch:
+    """What a block's record says of its columns and files."""
+
+    missing: dict[str, int]
+    sums: dict[str, int]
+    runs: dict[str, int]
+    files: dict[str, Written]
+
+
 def write_scratch(
-    folder: Path, name: str, label: npt.NDArray[np.uint8], columns: Sequence[CodedColumn]
-) -> dict[str, str]:
-    """Write a block's scratch files; the CRC-32 of each by name.
+    folder: Path, name: str, label: npt.NDArray[np.uint8], columns: Iterable[CodedColumn]
+) -> WrittenScratch:
+    """Write a block's scratch files.
 
     Args:
         folder: where to.
         name: base of the files' names.
         label: uint8 [rows], in written order.
-        columns: I1..I13, C1..C26.
+        columns: I1..I13, C1..C26; each is written before the next one is drawn, so that they need
+            not be in memory at once.
     """
-    content: dict[str, list[npt.NDArray[Any]]] = {
-        _ROWS: [label, *(column.codes for column in columns)],
-        _VALUES: [column.run.values for column in columns],
-        _COUNTS: [column.run.counts for column in columns],
-    }
-    files = {}
-    for suffix, arrays in content.items():
-        path = folder / (name + suffix)
-        with atomic_path(path) as aside, aside.open("wb") as file:
-            for array in arrays:
-                _write_aligned(array, file)
-        files[path.name] = file_crc32(path)
-    return files
+    missing, sums, runs = {}, {}, {}
+    with ExitStack() as open_files:
+        files = {
+            suffix: _ScratchFile(open_files, folder / (name + suffix))
+            for suffix in (ROWS, VALUES, COUNTS)
+        }
+        files[ROWS].add(label)
+        for column, coded in zip(FEATURE_COLUMNS, columns, strict=True):
+            files[ROWS].add(coded.codes)
+            files[VALUES].add(coded.run.values)
+            files[COUNTS].add(coded.run.counts)
+            missing[column], runs[column] = coded.missing, len(coded.run.values)
+            if column in INTEGER_COLUMNS:
+                sums[column] = sum_of(coded.run)
+    written = {suffix: file.written for suffix, file in files.items()}
+    return WrittenScratch(missing=missing, sums=sums, runs=runs, files=written)
 
 
-def _write_aligned(array: npt.NDArray[Any], file: IO[bytes]) -> None:
-    file.write(array.data)  # unlike tofile, tells why it failed
-    file.write(bytes(-array.nbytes % _ALIGNMENT))
+class _ScratchFile:
+    """A scratch file in the making: aligned arrays, one after the other."""
+
+    def __init__(self, open_files: ExitStack, path: Path) -> None:
+        aside = open_files.enter_context(atomic_path(path))
+        self._file = open_files.enter_context(aside.open("wb"))
+        self._bytes = self._crc32 = 0
+
+    def add(self, array: npt.NDArray[Any]) -> None:
+        for piece in (array.data, bytes(-array.nbytes % _ALIGNMENT)):
+            self._file.write(piece)  # unlike tofile, tells why it failed
+            self._crc32 = zlib.crc32(piece, self._crc32)
+            self._bytes += memoryview(piece).nbytes
+
+    @property
+    def written(self) -> Written:
+        return Written(bytes=self._bytes, crc32=f"{self._crc32:08x}")
 
 
 def open_rows(folder: Path, record: BlockRecord) -> dict[str, CodeArray]:
@@ -111,7 +145,7 @@ def open_rows(folder: Path, record: BlockRecord) -> dict[str, CodeArray]:
     Raises:
         OutputError: the scratch file is damaged or missing.
     """
-    path = _verified(folder / (record.name + _ROWS), record)
+    path = _verified(folder, record, ROWS)
     rows = sum(record.rows)
     types = {LABEL: np.dtype(np.uint8)} | {c: code_type(record.runs[c]) for c in FEATURE_COLUMNS}
     content = np.memmap(path, np.uint8, "r") if rows else np.empty(0, np.uint8)
@@ -121,6 +155,8 @@ def open_rows(folder: Path, record: BlockRecord) -> dict[str, CodeArray]:
         size = rows * kind.itemsize
         columns[column] = content[start : start + size].view(kind)
         start += size + -size % _ALIGNMENT
+    if start != record.files[ROWS].bytes:
+        raise damaged(folder / f"{record.name}.json", "its runs are not those of its rows")
     return columns
 
 
@@ -130,7 +166,7 @@ def open_values(folder: Path, record: BlockRecord) -> dict[str, UInt32Array]:
     Raises:
         OutputError: the scratch file is damaged or missing.
     """
-    path = _verified(folder / (record.name + _VALUES), record)
+    path = _verified(folder, record, VALUES)
     everything = _mapped(path, 0, sum(record.runs.values()))
     starts = _starts(record)
     return {c: everything[starts[c] :][: record.runs[c]] for c in FEATURE_COLUMNS}
@@ -143,7 +179,7 @@ def spilled_runs(folder: Path, records: Sequence[BlockRecord], column: str) -> l
 
 def _open_run(folder: Path, record: BlockRecord, column: str) -> Run:
     start, length = _starts(record)[column], record.runs[column]
-    files = (folder / (record.name + suffix) for suffix in (_VALUES, _COUNTS))
+    files = (folder / (record.name + suffix) for suffix in (VALUES, COUNTS))
     return Run(*(_mapped(path, start, length) for path in files))
 
 
@@ -165,24 +201,17 @@ def verify_runs(folder: Path, record: BlockRecord) -> None:
     Raises:
         OutputError: a file is damaged or missing.
     """
-    for suffix in (_VALUES, _COUNTS):
-        _verified(folder / (record.name + suffix), record)
+    for suffix in (VALUES, COUNTS):
+        _verified(folder, record, suffix)
 
 
 def remove_scratch(folder: Path, record: BlockRecord) -> None:
     """Free a block's scratch once its shards are written; its record stays."""
-    for name in record.files:
-        (folder / name).unlink(missing_ok=True)
+    for suffix in record.files:
+        (folder / (record.name + suffix)).unlink(missing_ok=True)
 
 
-def _verified(path: Path, record: BlockRecord) -> Path:
-    try:
-        found = file_crc32(path)
-    except FileNotFoundError:
-        found = "none: it is missing"
-    if found != record.files[path.name]:
-        raise OutputError(
-            f"scratch file {path} is damaged (checksum {found}, expected "
-            f"{record.files[path.name]}): start over with --restart"
-        )
+def _verified(folder: Path, record: BlockRecord, suffix: str) -> Path:
+    path = folder / (record.name + suffix)
+    verify(path, record.files[suffix])
     return path

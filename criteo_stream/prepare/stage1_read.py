@@ -1,5 +1,6 @@
 """Stage 1, read: raw lines are parsed and validated once, counted, and kept as compact scratch."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import polars as pl
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL, SPLITS
+from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import Position, read_chunks
 from criteo_stream.prepare.inputs import InputState
@@ -20,10 +21,10 @@ from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject, too_many_rejects
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
-from criteo_stream.prepare.scratch import CodedColumn, code_column, sum_of, write_scratch
+from criteo_stream.prepare.scratch import code_column, write_scratch
 from criteo_stream.prepare.splits import TRAIN, Split, written_order
 from criteo_stream.prepare.stage_context import StageContext
-from criteo_stream.prepare.workspace import BlockRecord, block_name
+from criteo_stream.prepare.work_records import BlockRecord, block_name
 
 
 class Reader:
@@ -52,6 +53,7 @@ class Reader:
         self._pool = context.pool
         self._progress = progress
         self._chunks_in_flight = context.budget.chunks_in_flight
+        self._columns_in_flight = context.budget.columns_in_flight
         self._options = options
         self._parse = partial(
             parse_chunk, layout=layout, pad_short_lines=options.short_lines == "pad"
@@ -144,28 +146,28 @@ class Reader:
         frames = [c.frame for c in chunks]
         chunks.clear()
         label = pl.concat([frame[LABEL] for frame in frames]).to_numpy().take(order)
-        columns = [
-            self._pool.submit(code_column, [frame[c] for frame in frames], order, rows[TRAIN])
-            for c in FEATURE_COLUMNS
-        ]
+        parts = deque([frame[c] for frame in frames] for c in FEATURE_COLUMNS)
         return self._writer.submit(
-            self._finish, block, label, columns, rows=rows, rejected=rejected, rejects=rejects
+            self._finish, block, label, parts, order, rows=rows, rejected=rejected, rejects=rejects
         )
 
     def _finish(
         self,
         block: "_ParsedBlock",
         label: npt.NDArray[np.uint8],
-        futures: list[Future[CodedColumn]],
+        parts: deque[list[pl.Series]],
+        order: npt.NDArray[np.int64],
         *,
         rows: list[int],
         rejected: int,
         rejects: list[Reject],
     ) -> BlockRecord:
-        """Write a block's scratch, then its record."""
-        columns = {c: f.result() for c, f in zip(FEATURE_COLUMNS, futures, strict=True)}
+        """Code and write a block's columns, a few at a time, then its record; empties ``parts``."""
+        each = (parts.popleft() for _ in FEATURE_COLUMNS)
+        code = partial(code_column, order=order, training_rows=rows[TRAIN])
+        columns = ordered_map(self._pool, code, each, self._columns_in_flight)
         name = block_name(block.source, block.block)
-        files = write_scratch(self._workspace.blocks, name, label, list(columns.values()))
+        written = write_scratch(self._workspace.blocks, name, label, columns)
         record = BlockRecord(
             source=block.source,
             block=block.block,
@@ -174,12 +176,12 @@ class Reader:
             end=block.end,
             last=block.last,
             rows=rows,
-            missing={c: column.missing for c, column in columns.items()},
-            sums={c: sum_of(columns[c].run) for c in INTEGER_COLUMNS},
-            runs={c: len(column.run.values) for c, column in columns.items()},
+            missing=written.missing,
+            sums=written.sums,
+            runs=written.runs,
             rejected=rejected,
             rejects=rejects,
-            files=files,
+            files=written.files,
         )
         self._workspace.record_block(record)
         return record

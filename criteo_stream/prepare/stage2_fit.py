@@ -1,33 +1,40 @@
 """Stage 2, fit: the runs of all blocks are merged into vocabularies and quantile tables."""
 
-import json
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.records import checksum_of, write_record
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.base.storage import file_crc32, write_json
+from criteo_stream.base.storage import make_folder
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import (
-    CategoricalColumn,
-    FileEntry,
-    Manifest,
-    NumericColumn,
-    verify_file,
-)
+from criteo_stream.data.manifest import CategoricalColumn, FileEntry, NumericColumn
 from criteo_stream.prepare.counts import Int64Array, SpilledRun, UInt32Array, merge_in_parts
-from criteo_stream.prepare.quantiles import FittedColumn, build_table, read_tables, write_tables
+from criteo_stream.prepare.quantiles import (
+    FittedColumn,
+    QuantileTable,
+    build_table,
+    open_table,
+    write_table,
+    write_tables,
+)
 from criteo_stream.prepare.scratch import spilled_runs, verify_runs
 from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.stage_context import StageContext
-from criteo_stream.prepare.vocabulary import build_vocabulary, write_lookup
-from criteo_stream.prepare.workspace import BlockRecord, Workspace
+from criteo_stream.prepare.vocabulary import build_vocabulary
+from criteo_stream.prepare.work_records import (
+    BlockRecord,
+    FittedCategorical,
+    FittedNumeric,
+    Written,
+    verify,
+)
+from criteo_stream.prepare.workspace import Workspace
+
+FittedRecord = FittedNumeric | FittedCategorical
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +46,45 @@ class Fit:
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     files: list[FileEntry]
+    tables_and_lookups: str
+    """Fingerprint of the files that rows are encoded with."""
 
 
-def fitted_columns(workspace: Workspace) -> set[str]:
-    """Columns whose fit an earlier try finished."""
-    return {c for c in FEATURE_COLUMNS if workspace.column_facts(c).exists()}
+def fitted_columns(workspace: Workspace, made_from: str) -> dict[str, FittedRecord]:
+    """The records of columns whose fit an earlier try finished, with what they were made from.
+
+    Raises:
+        OutputError: a record is damaged.
+    """
+    done: dict[str, FittedRecord] = {}
+    for column in FEATURE_COLUMNS:
+        path = workspace.fitted(column)
+        found: FittedRecord | None
+        if column in INTEGER_COLUMNS:
+            found = workspace.find(path, FittedNumeric)
+        else:
+            found = workspace.find(path, FittedCategorical)
+        if found is not None and found.made_from == made_from:
+            done[column] = found
+    return done
+
+
+def verify_fitted(workspace: Workspace, column: str, record: FittedRecord) -> None:
+    """Compare a fitted column's files with its record.
+
+    Raises:
+        OutputError: a file is missing or damaged.
+    """
+    if isinstance(record, FittedNumeric):
+        verify(workspace.table(column), record.table)
+    else:
+        verify(workspace.data.vocabulary(column), record.vocabulary)
+        verify(workspace.lookup(column), record.lookup)
+
+
+def fingerprint_of(records: Sequence[BlockRecord]) -> str:
+    """Identity of the blocks that a fit is made from."""
+    return checksum_of({"blocks": [record.fingerprint for record in records]})
 
 
 class Fitter:
@@ -71,33 +112,44 @@ class Fitter:
         self._min_count = min_count
         self._max_vocabulary = max_vocabulary
 
-    def fit(self, records: Sequence[BlockRecord]) -> Fit:
-        """Merge all columns and write the fit's files into the data set."""
-        self._workspace.data.vocabularies.mkdir(exist_ok=True)
-        left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
+    def fit(self, records: Sequence[BlockRecord], done: dict[str, FittedRecord]) -> Fit:
+        """Merge the columns that are not `done`, and write the fit's files into the data set.
+
+        Raises:
+            OutputError: a file that an earlier try left is missing or damaged.
+        """
+        workspace = self._workspace
+        make_folder(workspace.data.vocabularies)
+        for _ in self._pool.map(lambda c: verify_fitted(workspace, c, done[c]), done):
+            pass
+        left = set(FEATURE_COLUMNS) - set(done)
         if left:
-            for _ in self._pool.map(lambda r: verify_runs(self._workspace.blocks, r), records):
+            for _ in self._pool.map(lambda r: verify_runs(workspace.blocks, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
         by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
-        for _ in self._pool.map(lambda c: self._fit_column(c, records), by_size):
-            pass
-        return self._collect()
+        made_from = fingerprint_of(records)
+        new = self._pool.map(lambda c: self._fit_column(c, records, made_from), by_size)
+        fitted = done | dict(zip(by_size, new, strict=True))
+        return self._collect(records, fitted)
 
-    def _fit_column(self, column: str, records: Sequence[BlockRecord]) -> None:
+    def _fit_column(
+        self, column: str, records: Sequence[BlockRecord], made_from: str
+    ) -> FittedRecord:
         runs = spilled_runs(self._workspace.blocks, records, column)
-        missing = sum(r.missing[column] for r in records)
+        record: FittedRecord
         if column in INTEGER_COLUMNS:
-            rows = sum(r.rows[TRAIN] for r in records) - missing
-            total = sum(r.sums[column] for r in records)
-            self._fit_numeric(column, runs, missing=missing, rows=rows, total=total)
+            rows = sum(r.rows[TRAIN] - r.missing[column] for r in records)
+            record = self._fit_numeric(column, runs, rows=rows, made_from=made_from)
         else:
-            self._fit_categorical(column, runs, missing=missing)
+            record = self._fit_categorical(column, runs, made_from=made_from)
+        write_record(self._workspace.fitted(column), record)
         self._progress.advance(sum(r.runs[column] for r in records))
+        return record
 
     def _fit_numeric(
-        self, column: str, runs: Sequence[SpilledRun], *, missing: int, rows: int, total: int
-    ) -> None:
+        self, column: str, runs: Sequence[SpilledRun], *, rows: int, made_from: str
+    ) -> FittedNumeric:
         distinct = 0
 
         def counted() -> Iterator[tuple[UInt32Array, Int64Array]]:
@@ -106,85 +158,103 @@ class Fitter:
                 distinct += len(values)
                 yield values, counts
 
-        table = build_table(counted(), rows)
-        mean = total / rows if rows else None
-        write_tables(
-            self._workspace.quantile_table(column),
-            {column: FittedColumn(table=table, mean=mean, missing=missing)},
-        )
-        mean_quantile = 0.5 if mean is None else float(table.transform(np.array([mean]))[0])
-        facts = NumericColumn(
-            column=column,
-            missing=missing,
-            distinct=distinct,
-            minimum=int(table.values[0]) if rows else None,
-            maximum=int(table.values[-1]) if rows else None,
-            mean=mean,
-            mean_quantile=mean_quantile,
-            rank_error=table.rank_error,
-        )
-        write_json(self._workspace.column_facts(column), asdict(facts))
+        path = self._workspace.table(column)
+        write_table(path, build_table(counted(), rows))
+        return FittedNumeric(made_from=made_from, distinct=distinct, table=Written.of(path))
 
-    def _fit_categorical(self, column: str, runs: Sequence[SpilledRun], *, missing: int) -> None:
+    def _fit_categorical(
+        self, column: str, runs: Sequence[SpilledRun], *, made_from: str
+    ) -> FittedCategorical:
+        vocabulary = self._workspace.data.vocabulary(column)
+        lookup = self._workspace.lookup(column)
         built = build_vocabulary(
             merge_in_parts(runs, self._max_entries),
-            self._workspace.data.vocabulary(column),
-            self._workspace.lookup(column),
+            vocabulary,
+            lookup,
             min_count=self._min_count,
             max_vocabulary=self._max_vocabulary,
         )
-        facts = CategoricalColumn(
-            column=column,
-            missing=missing,
+        return FittedCategorical(
+            made_from=made_from,
             distinct=built.distinct,
             oov=built.oov_rows,
-            ids=FIRST_KNOWN_ID + built.known,
+            vocabulary=Written.of(vocabulary),
+            lookup=Written.of(lookup),
         )
-        write_json(self._workspace.column_facts(column), asdict(facts))
 
-    def _collect(self) -> Fit:
-        workspace = self._workspace
-        fitted = [read_tables(workspace.quantile_table(c), [c]) for c in INTEGER_COLUMNS]
-        write_tables(workspace.data.quantiles, {c: f for one in fitted for c, f in one.items()})
-        facts = {c: json.loads(workspace.column_facts(c).read_text()) for c in FEATURE_COLUMNS}
+    def _collect(self, records: Sequence[BlockRecord], fitted: dict[str, FittedRecord]) -> Fit:
+        data = self._workspace.data
+        missing = {c: sum(r.missing[c] for r in records) for c in FEATURE_COLUMNS}
+        quantiles: dict[str, FittedColumn] = {}
+        numeric: list[NumericColumn] = []
+        categorical: list[CategoricalColumn] = []
+        for column in FEATURE_COLUMNS:
+            record = fitted[column]
+            if isinstance(record, FittedNumeric):
+                table = open_table(self._workspace.table(column))
+                total = sum(r.sums[column] for r in records)
+                mean = total / table.rows if table.rows else None
+                found = FittedColumn(table=table, mean=mean, missing=missing[column])
+                quantiles[column] = found
+                numeric.append(_numeric_column(column, found, record.distinct))
+            else:
+                categorical.append(
+                    CategoricalColumn(
+                        column=column,
+                        missing=missing[column],
+                        distinct=record.distinct,
+                        oov=record.oov,
+                        ids=FIRST_KNOWN_ID + record.known,
+                    )
+                )
+        write_tables(data.quantiles, quantiles)
         return Fit(
             min_count=self._min_count,
-            numeric=[NumericColumn(**facts[c]) for c in INTEGER_COLUMNS],
-            categorical=[CategoricalColumn(**facts[c]) for c in CATEGORICAL_COLUMNS],
-            files=_fit_files(workspace.data),
+            numeric=numeric,
+            categorical=categorical,
+            files=fit_files(data, fitted),
+            tables_and_lookups=tables_and_lookups(fitted),
         )
 
 
-def borrow_fit(workspace: Workspace, source: Path) -> Fit:
-    """Take the fit of another prepared set instead of making one.
-
-    Raises:
-        DataSetError: the other set is incomplete or its fit is damaged.
-    """
-    manifest = Manifest.read(source)
-    data = workspace.data
-    data.vocabularies.mkdir(exist_ok=True)
-    for entry in manifest.fit_files:
-        verify_file(source, entry)
-        shutil.copyfile(source / entry.path, data.path / entry.path)
-    for column in CATEGORICAL_COLUMNS:
-        write_lookup(data.vocabulary(column), workspace.lookup(column))
-    files = _fit_files(data)
-    if files != manifest.fit_files:
-        raise DataSetError(f"{source} changed while its fit was copied: run the same again")
-    return Fit(
-        min_count=manifest.min_count,
-        numeric=manifest.numeric,
-        categorical=manifest.categorical,
-        files=files,
+def _numeric_column(column: str, fitted: FittedColumn, distinct: int) -> NumericColumn:
+    table, mean = fitted.table, fitted.mean
+    mean_quantile = 0.5 if mean is None else float(table.transform(np.array([mean]))[0])
+    return NumericColumn(
+        column=column,
+        missing=fitted.missing,
+        distinct=distinct,
+        minimum=_end(table, 0),
+        maximum=_end(table, -1),
+        mean=mean,
+        mean_quantile=mean_quantile,
+        rank_error=table.rank_error,
     )
 
 
-def _fit_files(data: DataFolder) -> list[FileEntry]:
-    paths = [*(data.vocabulary(c) for c in CATEGORICAL_COLUMNS), data.quantiles]
+def _end(table: QuantileTable, place: int) -> int | None:
+    return int(table.values[place]) if len(table.values) else None
+
+
+def fit_files(data: DataFolder, fitted: dict[str, FittedRecord]) -> list[FileEntry]:
+    """The manifest's entries of a fit's files: vocabularies, and the quantiles just written."""
+    written = {
+        data.vocabulary(column): record.vocabulary
+        for column in CATEGORICAL_COLUMNS
+        if isinstance(record := fitted[column], FittedCategorical)
+    }
+    written[data.quantiles] = Written.of(data.quantiles)
     return [
-        FileEntry(
-            path=str(path.relative_to(data.path)), bytes=path.stat().st_size, crc32=file_crc32(path)
-        )
-        for path in paths
+        FileEntry(path=str(path.relative_to(data.path)), bytes=file.bytes, crc32=file.crc32)
+        for path, file in written.items()
     ]
+
+
+def tables_and_lookups(fitted: dict[str, FittedRecord]) -> str:
+    """Identity of what rows are encoded with."""
+    return checksum_of(
+        {
+            column: (record.table if isinstance(record, FittedNumeric) else record.lookup).crc32
+            for column, record in fitted.items()
+        }
+    )

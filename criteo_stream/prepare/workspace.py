@@ -2,67 +2,27 @@
 
 ``DATA/.work`` holds the scratch of a preparation and a record of every finished piece of work.
 A record is written after the files it speaks of, so a piece without one is simply done again.
+A record that is damaged is refused: see `work_records`.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.storage import full_disk_explained, locked_folder, write_json
+from criteo_stream.base.records import RecordError, parse_json, read_record, unsealed, write_record
+from criteo_stream.base.storage import full_disk_explained, locked_folder, make_folder
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.prepare.chunks import Position
-from criteo_stream.prepare.inputs import InputState
-from criteo_stream.prepare.malformed import Reject
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
+from criteo_stream.prepare.work_records import RESTART, BlockRecord, damaged
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Version of the files in the working folder; unfinished work of any other is refused."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class BlockRecord:
-    """A block that was read: up to `schema.BLOCK_ROWS` lines of one input."""
-
-    source: int
-    """Number of the input, in natural order."""
-    block: int
-    """Number of the block within its input."""
-    state: InputState
-    """State of the input when the block was read."""
-    lines: int
-    end: Position
-    """Where the block ends in its input."""
-    last: bool
-    """Whether the input ends with this block."""
-    rows: list[int]
-    """Valid rows per split: train, valid, test."""
-    missing: dict[str, int]
-    """Per column, in the training rows."""
-    sums: dict[str, int]
-    """Per integer column, over the training rows."""
-    runs: dict[str, int]
-    """Per column: distinct values of all rows."""
-    rejected: int
-    rejects: list[Reject]
-    """The first of the malformed lines."""
-    files: dict[str, str]
-    """CRC-32 of the block's scratch files."""
-
-    @property
-    def name(self) -> str:
-        """The base of the block's file names."""
-        return block_name(self.source, self.block)
-
-
-def block_name(source: int, block: int) -> str:
-    """The base of a block's file names."""
-    return f"{source:05d}-{block:05d}"
+_Record = TypeVar("_Record")
 
 
 class Workspace:
@@ -80,13 +40,13 @@ class Workspace:
         """Where the number of an input's lines is kept, if it had to be counted."""
         return self._fit / f"lines-{source:05d}.json"
 
-    def column_facts(self, column: str) -> Path:
-        """Facts about a fitted column; exists once the column is fitted."""
+    def fitted(self, column: str) -> Path:
+        """The record of a fitted column."""
         return self._fit / f"{column}.json"
 
-    def quantile_table(self, column: str) -> Path:
-        """The table of one integer column."""
-        return self._fit / f"{column}.parquet"
+    def table(self, column: str) -> Path:
+        """An integer column's quantile table, to encode with."""
+        return self._fit / f"{column}.table"
 
     def lookup(self, column: str) -> Path:
         """A categorical column's known values and their ids, to encode with."""
@@ -119,43 +79,97 @@ class Workspace:
             yield workspace
 
     def begin(self, task: dict[str, object]) -> None:
-        """Start the work, or continue the same work.
+        """Start the work, or continue the same work; what a killed try left half-made is removed.
 
         Raises:
-            OutputError: the folder holds other work: names what differs.
+            OutputError: the folder holds other work: names what differs; or it is damaged.
         """
-        out = self.data.path
+        folders = (self.blocks, self._fit, self._encoded)
         if self._task.exists():
-            found = json.loads(self._task.read_text())
-            if found.pop("workspace", None) != _FORMAT:
-                raise OutputError(
-                    f"{out} holds unfinished work of another version of this package: "
-                    "finish it with that version, or start over with --restart"
-                )
-            refuse_other_task(out, found, task)
-        with full_disk_explained(out):
-            self.data.work.mkdir(exist_ok=True)
+            refuse_other_task(self.data.path, self._read_task(), task)
+        elif any(folder.exists() for folder in folders):
+            raise OutputError(f"{self._task} is missing: {RESTART}")
+        with full_disk_explained(self.data.path):
+            make_folder(self.data.work)
             if not self._task.exists():  # first of all, so that the folder says whose it is
-                write_json(self._task, {"workspace": _FORMAT, **task})
-            for folder in (self.blocks, self._fit, self._encoded):
-                folder.mkdir(exist_ok=True)
+                write_record(self._task, {"workspace": _FORMAT, **task})
+            for folder in folders:
+                make_folder(folder)
+            for folder in (self.data.work, *folders):
+                _remove_half_made(folder)
+
+    def _read_task(self) -> dict[str, object]:
+        try:
+            if not self._task.is_file():
+                raise RecordError("not a file")
+            raw = parse_json(self._task.read_bytes())
+            task = raw if _is_unsealed(raw) else unsealed(raw)
+        except RecordError as error:
+            raise damaged(self._task, str(error)) from None
+        if task.pop("workspace", None) != _FORMAT:
+            raise OutputError(
+                f"{self.data.path} holds unfinished work of another version of this package: "
+                f"finish it with that version, or {RESTART}"
+            )
+        return task
 
     def finished_blocks(self, inputs: int) -> list[list[BlockRecord]]:
-        """Per input, the blocks read from its start on; those after a gap are read again."""
+        """Per input, the blocks read from its start on; those after a gap are read again.
+
+        Raises:
+            OutputError: a record is damaged.
+        """
         done: list[list[BlockRecord]] = [[] for _ in range(inputs)]
         for path in sorted(self.blocks.glob("*.json")):
-            raw = json.loads(path.read_text())
-            rejects = [Reject(**reject) for reject in raw["rejects"]]
-            state, end = InputState(**raw["state"]), Position(**raw["end"])
-            record = BlockRecord(**raw | {"state": state, "end": end, "rejects": rejects})
-            if record.block == len(done[record.source]):
-                done[record.source].append(record)
+            record = self.read(path, BlockRecord)
+            if record.name != path.stem or record.source >= inputs:
+                raise damaged(path, f"it is of block {record.block} of input {record.source}")
+            before = done[record.source]
+            if record.block == len(before):
+                lines = before[-1].end.lines if before else 0
+                if record.end.lines != lines + record.lines or (before and before[-1].last):
+                    raise damaged(path, "it does not begin where the block before it ends")
+                before.append(record)
         return done
 
     def record_block(self, record: BlockRecord) -> None:
         """Record a block whose scratch is written."""
-        write_json(self.blocks / f"{record.name}.json", asdict(record))
+        write_record(self.blocks / f"{record.name}.json", record)
+
+    def read(self, path: Path, kind: type[_Record]) -> _Record:
+        """Read the record of a finished piece of work.
+
+        Raises:
+            FileNotFoundError: the piece is not finished.
+            OutputError: the record is damaged.
+        """
+        return read_record(path, kind, error=OutputError, remedy=RESTART)
+
+    def find(self, path: Path, kind: type[_Record]) -> _Record | None:
+        """Read the record of a piece of work, if it is finished.
+
+        Raises:
+            OutputError: the record is damaged.
+        """
+        return self.read(path, kind) if path.exists() else None
 
     def remove(self) -> None:
         """Remove the working folder, after the manifest is written."""
         shutil.rmtree(self.data.work, ignore_errors=True)
+
+
+def _is_unsealed(task: object) -> bool:
+    """Whether a task is of a form before the third, when tasks carried no checksum."""
+    return (
+        isinstance(task, dict) and "checksum" not in task and task.get("workspace") in (None, 1, 2)
+    )
+
+
+def _remove_half_made(folder: Path) -> None:
+    """Remove what a killed try was writing: under names with a dot until it is whole."""
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from criteo_stream.base.errors import InputError, OutputError
+from criteo_stream.base.records import sealed
 from criteo_stream.prepare import stage1_read, task
 from criteo_stream.prepare.workspace import Workspace
 from tests.support.data_sets import content, prepare
@@ -130,7 +131,7 @@ def test_other_inputs_and_another_version_are_refused(
         prepare(raw, out, **OPTIONS)
 
 
-@pytest.mark.parametrize("version", [None, 1, 99])
+@pytest.mark.parametrize("version", [None, 1, 2, 99])
 def test_work_of_another_form_is_refused(
     raw: Path, tmp_path: Path, version: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,8 +140,9 @@ def test_work_of_another_form_is_refused(
     path = out / ".work" / "task.json"
     recorded = json.loads(path.read_text())
     del recorded["workspace"]  # which the first form did not have
+    del recorded["checksum"]  # nor the second
     recorded |= {} if version is None else {"workspace": version}
-    path.write_text(json.dumps(recorded))
+    path.write_text(json.dumps(recorded if version != 99 else sealed(recorded)))
     with pytest.raises(OutputError, match=r"unfinished work of another version .*--restart"):
         prepare(raw, out, **OPTIONS)
     assert not prepare(raw, out, restart=True, **OPTIONS).resumed

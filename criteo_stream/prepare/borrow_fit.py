@@ -1,0 +1,95 @@
+"""The fit of another prepared set in place of stage 2."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from criteo_stream.base.errors import DataSetError
+from criteo_stream.base.records import write_record
+from criteo_stream.base.schema import INTEGER_COLUMNS
+from criteo_stream.base.storage import atomic_path, make_folder
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
+from criteo_stream.prepare.quantiles import read_tables, write_table
+from criteo_stream.prepare.stage2_fit import (
+    Fit,
+    FittedRecord,
+    fitted_columns,
+    tables_and_lookups,
+    verify_fitted,
+)
+from criteo_stream.prepare.vocabulary import write_lookup
+from criteo_stream.prepare.work_records import FittedCategorical, FittedNumeric, Written
+from criteo_stream.prepare.workspace import Workspace
+
+
+def borrow_fit(workspace: Workspace, source: Path) -> Fit:
+    """Take the fit of another prepared set instead of making one.
+
+    Raises:
+        DataSetError: the other set is incomplete, or its fit is damaged or changes meanwhile.
+        OutputError: what an earlier try took of it is damaged.
+    """
+    manifest = Manifest.read(source)
+    data = workspace.data
+    make_folder(data.vocabularies)
+    done = fitted_columns(workspace, manifest.fit_fingerprint)
+    for column, record in done.items():
+        verify_fitted(workspace, column, record)
+    entries = {entry.path: entry for entry in manifest.fit_files}
+    _copy(source, data, data.quantiles, entries)
+    fitted = dict(done)
+    if not set(INTEGER_COLUMNS) <= set(done):
+        fitted |= _take_tables(workspace, manifest)
+    for categorical in manifest.categorical:
+        column = categorical.column
+        if column in done:
+            continue
+        vocabulary, lookup = data.vocabulary(column), workspace.lookup(column)
+        copied = _copy(source, data, vocabulary, entries)
+        write_lookup(vocabulary, lookup)
+        fitted[column] = FittedCategorical(
+            made_from=manifest.fit_fingerprint,
+            distinct=categorical.distinct,
+            oov=categorical.oov,
+            vocabulary=copied,
+            lookup=Written.of(lookup),
+        )
+        write_record(workspace.fitted(column), fitted[column])
+    return Fit(
+        min_count=manifest.min_count,
+        numeric=manifest.numeric,
+        categorical=manifest.categorical,
+        files=manifest.fit_files,
+        tables_and_lookups=tables_and_lookups(fitted),
+    )
+
+
+def _copy(source: Path, data: DataFolder, path: Path, entries: Mapping[str, FileEntry]) -> Written:
+    """Copy a file of the fit, and compare it with what the other manifest says of it."""
+    name = str(path.relative_to(data.path))
+    if name not in entries:
+        raise DataSetError(f"{DataFolder(source).manifest} lists no {name}: prepare the set again")
+    entry = entries[name]
+    verify_file(source, entry)
+    with atomic_path(path) as partial:
+        shutil.copyfile(source / name, partial)
+        copied = Written.of(partial)
+        if (copied.bytes, copied.crc32) != (entry.bytes, entry.crc32):
+            raise DataSetError(f"{source} changed while its fit was copied: run the same again")
+    return copied
+
+
+def _take_tables(workspace: Workspace, manifest: Manifest) -> dict[str, FittedRecord]:
+    tables = read_tables(workspace.data.quantiles)
+    taken: dict[str, FittedRecord] = {}
+    for numeric in manifest.numeric:
+        path = workspace.table(numeric.column)
+        write_table(path, tables[numeric.column].table)
+        taken[numeric.column] = FittedNumeric(
+            made_from=manifest.fit_fingerprint,
+            distinct=numeric.distinct,
+            table=Written.of(path),
+        )
+        write_record(workspace.fitted(numeric.column), taken[numeric.column])
+    return taken

@@ -1,0 +1,217 @@
+"""What finished pieces of work say of themselves: the records of the working folder.
+
+A record holds what cannot be had again from the files of its piece, and their checksums, taken
+when they were written. What it was made from is named too: a piece that was made from something
+else is not the piece that is looked for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from criteo_stream.base.errors import OutputError
+from criteo_stream.base.records import (
+    Count,
+    Crc32,
+    Fingerprint,
+    Positive,
+    Whole,
+    checksum_of,
+)
+from criteo_stream.base.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, SPLITS
+from criteo_stream.base.storage import file_crc32
+from criteo_stream.data.manifest import ShardEntry
+from criteo_stream.prepare.chunks import Position
+from criteo_stream.prepare.inputs import InputState
+from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject
+from criteo_stream.prepare.splits import TRAIN
+
+ROWS: Final = ".rows"
+VALUES: Final = ".values"
+COUNTS: Final = ".counts"
+"""Suffixes of a block's scratch files."""
+
+RESTART: Final = "start over with --restart"
+"""What is left to do where an unfinished preparation is damaged: nothing else is as safe.
+
+A damaged file tells of a disk, or a hand, that may have damaged more. Making one piece again would
+need what later stages have freed, and inputs that may have changed.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A file as it was written."""
+
+    bytes: Count
+    crc32: Crc32
+
+    @classmethod
+    def of(cls, path: Path) -> "Written":
+        """Of a file that has just been written."""
+        return cls(bytes=path.stat().st_size, crc32=file_crc32(path))
+
+
+def verify(path: Path, written: Written) -> None:
+    """Compare a file of an earlier piece of work with what was written, before it is relied on.
+
+    Raises:
+        OutputError: it is missing or altered: names it.
+    """
+    if not path.exists():
+        raise OutputError(f"{path} is missing: restore it, or {RESTART}")
+    if not path.is_file():  # a pipe would be waited at
+        found, expected = "not a file", ""
+    elif (size := path.stat().st_size) != written.bytes:
+        found, expected = f"{size:,} bytes", f", expected {written.bytes:,}"
+    else:
+        found, expected = f"checksum {file_crc32(path)}", f", expected {written.crc32}"
+        if found.endswith(written.crc32):
+            return
+    raise OutputError(f"{path} is damaged ({found}{expected}): restore it, or {RESTART}")
+
+
+def damaged(record: Path, what: str) -> OutputError:
+    """The error of a record that cannot be true."""
+    return OutputError(f"{record} is damaged ({what}): {RESTART}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineCount:
+    """The lines of an input that had to be counted before it was read."""
+
+    lines: Count
+    state: InputState
+    """State of the input when they were counted."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no file has."""
+        _check_state(self.state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRecord:
+    """A block that was read: up to `schema.BLOCK_ROWS` lines of one input."""
+
+    source: Count
+    """Number of the input, in natural order."""
+    block: Count
+    """Number of the block within its input."""
+    state: InputState
+    """State of the input when the block was read."""
+    lines: Positive
+    end: Position
+    """Where the block ends in its input."""
+    last: bool
+    """Whether the input ends with this block."""
+    rows: list[Count]
+    """Valid rows per split: train, valid, test."""
+    missing: dict[str, Count]
+    """Per column, in the training rows."""
+    sums: dict[str, Whole]
+    """Per integer column, over the training rows."""
+    runs: dict[str, Count]
+    """Per column: distinct values of all rows."""
+    rejected: Count
+    rejects: list[Reject]
+    """The first of the malformed lines."""
+    files: dict[str, Written]
+    """The block's scratch files, by suffix."""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        _check_state(self.state)
+        end, rows = self.end, sum(self.rows)
+        _check(self.lines <= min(BLOCK_ROWS, end.lines), "lines: more than there are")
+        _check(end.bytes >= end.lines and 0 <= end.crc32 < 2**32, "end: not a place in a file")
+        _check(len(self.rows) == len(SPLITS), "rows: expected one number per split")
+        _check(rows + self.rejected == self.lines, "lines: not the rows and the rejected ones")
+        kept = min(self.rejected, KEPT_OF_BLOCK)
+        _check(len(self.rejects) <= kept, "rejects: more than were rejected")
+        _check(set(self.missing) == set(FEATURE_COLUMNS), "missing: not of all columns")
+        _check(set(self.runs) == set(FEATURE_COLUMNS), "runs: not of all columns")
+        _check(set(self.sums) == set(INTEGER_COLUMNS), "sums: not of all integer columns")
+        _check(set(self.files) == {ROWS, VALUES, COUNTS}, "files: not those of a block")
+        training = self.rows[TRAIN]
+        _check(max(self.missing.values()) <= training, "missing: more than training rows")
+        _check(max(self.runs.values()) <= rows, "runs: more than rows")
+        largest = max(map(abs, self.sums.values()))
+        _check(largest <= training << 31, "sums: more than the rows can add up to")
+        entries = 4 * sum(self.runs.values())
+        for suffix in (VALUES, COUNTS):
+            _check(self.files[suffix].bytes == entries, f"files: {suffix} does not hold the runs")
+
+    @property
+    def name(self) -> str:
+        """The base of the block's file names."""
+        return block_name(self.source, self.block)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what later stages use of it, whenever it was read."""
+        files = {suffix: file.crc32 for suffix, file in self.files.items()}
+        return checksum_of({"name": self.name, "rows": self.rows, **files})
+
+
+def block_name(source: int, block: int) -> str:
+    """The base of a block's file names."""
+    return f"{source:05d}-{block:05d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedNumeric:
+    """An integer column whose counts were merged."""
+
+    made_from: Fingerprint
+    distinct: Count
+    """Distinct values in the training rows."""
+    table: Written
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        _check(self.table.bytes % 24 == 0, "table: not whole entries")
+        _check(self.table.bytes // 24 <= self.distinct, "distinct: less than the table holds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedCategorical:
+    """A categorical column whose counts were merged."""
+
+    made_from: Fingerprint
+    distinct: Count
+    """Distinct values in the training rows, rare ones included."""
+    oov: Count
+    """Training rows whose value has no id of its own."""
+    vocabulary: Written
+    lookup: Written
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        _check(self.lookup.bytes % 8 == 0, "lookup: not whole entries")
+        _check(self.known <= self.distinct, "distinct: less than the lookup holds")
+
+    @property
+    def known(self) -> int:
+        """Values with an id of their own."""
+        return self.lookup.bytes // 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedBlock:
+    """A block whose shards were written."""
+
+    made_from: Fingerprint
+    shards: dict[str, ShardEntry]
+    """Per split that has rows in it."""
+
+
+def _check_state(state: InputState) -> None:
+    sizes = (state.bytes, state.inode)
+    times = (state.mtime_ns, state.ctime_ns)
+    possible = all(0 <= n < 2**64 for n in sizes) and all(abs(n) < 2**64 for n in times)
+    _check(possible, "state: not that of a file")
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
