@@ -8,11 +8,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,8 +33,8 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
     Args:
         path: the file to be written.
         shared: whether another process may write the same file at the same time. The temporary
-            name is then unique, and the last one to finish wins as a whole. Otherwise what a killed
-            process left under the temporary name is removed beforehand.
+            name is then unique, and the last one to finish wins as a whole. What a killed process
+            left under a temporary name is removed beforehand, in either case.
 
     Raises:
         OutputError: the disk is full, or its quota is used up, or a folder is in the way.
@@ -45,8 +46,10 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
         if taken.is_dir() and not taken.is_symlink():
             raise OutputError(f"{taken} is a folder where a file is to be written: remove it")
     partial.unlink(missing_ok=True)
+    if shared:
+        _remove_abandoned(path)
     try:
-        with full_disk_explained(path):
+        with full_disk_explained(path), _held(partial) if shared else nullcontext():
             yield partial
             sync_file(partial)
             partial.replace(path)
@@ -54,6 +57,26 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Lock a temporary file while it is written; the lock ends with the process."""
+    with partial.open("xb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of a shared path whose writers are no more."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.partial")
+    for found in path.absolute().parent.iterdir():
+        if ours.fullmatch(found.name) and found.is_file() and not found.is_symlink():
+            # Held, gone meanwhile, or on a file system without locks.
+            with suppress(OSError), found.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.unlink()
 
 
 @contextmanager

@@ -182,3 +182,21 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
         raise PowerCut
     with locked_folder(tmp_path, busy):
         pass
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "scores[1].csv"
+    abandoned = tmp_path / ".scores[1].csv.123-0123abcd.partial"
+    others = [tmp_path / ".scores1.csv.123-0123abcd.partial", tmp_path / ".scores[1].csv.partial.x"]
+    for found in (abandoned, *others):
+        found.write_bytes(b"half")
+    with storage.atomic_path(path, shared=True) as first:
+        first.write_bytes(b"first")
+        assert not abandoned.exists()
+        with storage.atomic_path(path, shared=True) as second:
+            assert first.exists()
+            second.write_bytes(b"second")
+    assert path.read_bytes() == b"first", "the last to finish wins"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

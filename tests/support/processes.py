@@ -188,6 +188,18 @@ def run_code(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return _to_its_end(_execute, text, {}, folder)
 
 
+def forked(function: Callable[..., None], *arguments: Any) -> int | None:
+    """Call a function in a process; its exit code. Fails where it hangs."""
+    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
+    process.start()
+    process.join(TIMEOUT)
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs, f"{function.__name__}{arguments} hangs"
+    return process.exitcode
+
+
 def on_ranks(function: Callable[..., None], *arguments: Any, ranks: int = 2) -> None:
     """Call ``function(rank, *arguments)`` in a process per rank; fails where one fails or hangs."""
     processes = [
