@@ -158,7 +158,7 @@ class ShardReader:
             verify_file(self._folder, entry)
             self._verified.add(entry.path)
         try:
-            file = pq.ParquetFile(self._folder / entry.path)
+            file = pq.ParquetFile((self._folder / entry.path).absolute())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise self._unreadable(shard, error) from error
         self._check(shard, file.metadata, file.schema_arrow)

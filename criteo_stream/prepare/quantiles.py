@@ -177,7 +177,7 @@ def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
 
 def read_tables(path: Path) -> dict[str, FittedColumn]:
     """Read what `write_tables` wrote."""
-    table = pq.read_table(path)
+    table = pq.read_table(path.absolute())  # a relative one with a colon is a URI to Arrow
     fitted: dict[str, FittedColumn] = {}
     for i in range(table.num_rows):
         arrays = (

@@ -161,13 +161,13 @@ class _ById:
 
 def read_vocabulary(path: Path) -> tuple[UInt32Array, Int32Array]:
     """The known values of a vocabulary and their ids, by id."""
-    table = pq.read_table(path, columns=["value", "id"])
+    table = pq.read_table(path.absolute(), columns=["value", "id"])  # see quantiles.read_tables
     return table["value"].to_numpy(), table["id"].to_numpy()
 
 
 def write_lookup(vocabulary: Path, lookup_path: Path) -> None:
     """Write the lookup file of an existing vocabulary, value range by value range."""
-    with pq.ParquetFile(vocabulary) as file:
+    with pq.ParquetFile(vocabulary.absolute()) as file:
         known = file.metadata.num_rows
         # Hash values spread evenly, so even ranges hold about equally many.
         bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)
