@@ -163,7 +163,7 @@ class ShardReader:
         if self._verified is not None:
             self._verified.check(self._folder, entry)
         try:
-            file = pq.ParquetFile(self._folder / entry.path)
+            file = pq.ParquetFile((self._folder / entry.path).absolute())
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(shard, error) from error
         self._check(shard, file.metadata, file.schema_arrow)

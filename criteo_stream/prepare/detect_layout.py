@@ -54,7 +54,7 @@ def _no_layout(beginning: Beginning, lines: Sequence[bytes]) -> InputError:
     """Why the first line that does not fit the likeliest layout does not."""
     path = beginning.source.path
     if b"\t" not in lines[0] and lines[0].count(b",") >= len(FEATURE_COLUMNS) - 1:
-        if not re.match(rb"[-0-9,]", lines[0]):
+        if re.search(rb"[g-zG-Z]", lines[0]):  # a row has digits and hex digits only
             return other_header(beginning, lines[0])
         return InputError(
             f"{path} has commas between its fields and no header: put a line "
@@ -66,10 +66,10 @@ def _no_layout(beginning: Beginning, lines: Sequence[bytes]) -> InputError:
     reasons = [(number, explain(line, likeliest)) for number, line in enumerate(lines, 1)]
     bad = [(number, reason) for number, reason in reasons if reason]
     number, reason = bad[0]
+    others = f"{len(bad)} of its first {len(lines)} lines do not fit, so " if lines[1:] else ""
     return InputError(
-        f"{path}, line {number}: {reason}; {len(bad)} of its first {len(lines)} lines do not fit, "
-        "so it is not a Criteo click log: its rows are a label (or none), 13 integers and 26 "
-        "categoricals of 8 hex digits, between tabs"
+        f"{path}, line {number}: {reason}; {others}it is not a Criteo click log: its rows are a "
+        "label (or none), 13 integers and 26 categoricals of 8 hex digits, between tabs"
     )
 
 

@@ -46,10 +46,12 @@ class PrepareOptions:
         below=1,
     )
     valid_files: tuple[str, ...] = option(
-        default=(), help="Use these files or globs as the valid split, and ignore the fractions."
+        default=(),
+        help="Use this file or glob as the valid split, and ignore the fractions; may be repeated.",
     )
     test_files: tuple[str, ...] = option(
-        default=(), help="Use these files or globs as the test split, and ignore the fractions."
+        default=(),
+        help="Use this file or glob as the test split, and ignore the fractions; may be repeated.",
     )
     min_count: int | None = option(
         default=None,

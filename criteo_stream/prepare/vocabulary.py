@@ -191,7 +191,7 @@ def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:
 
 def write_lookup(vocabulary: Path, lookup_path: Path) -> None:
     """Write the lookup file of an existing vocabulary, value range by value range."""
-    with pq.ParquetFile(vocabulary) as file:
+    with pq.ParquetFile(vocabulary.absolute()) as file:
         known = file.metadata.num_rows
         # Hash values spread evenly, so even ranges hold about equally many.
         bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)

@@ -120,7 +120,7 @@ def _value_counts(table: QuantileTable) -> np.ndarray:
 
 def _first_counts(vocabulary: Path) -> np.ndarray:
     """Counts of the most frequent values: the first of the file, whatever its size."""
-    with pq.ParquetFile(vocabulary) as file:
+    with pq.ParquetFile(vocabulary.absolute()) as file:
         for batch in file.iter_batches(_TOP, columns=["count"]):
             return np.asarray(batch["count"].to_numpy())
     return np.empty(0, np.int64)

@@ -127,7 +127,7 @@ def test_other_inputs_and_another_version_are_refused(
     with pytest.raises(OutputError, match="begun with inputs = "):
         prepare(own_raw, out, **OPTIONS)
     monkeypatch.setattr(task, "__version__", "99.0")
-    with pytest.raises(OutputError, match=r'package_version = .*, now it is "99\.0"'):
+    with pytest.raises(OutputError, match=r"begun by version .*this is 99\.0: finish it with"):
         prepare(raw, out, **OPTIONS)
 
 

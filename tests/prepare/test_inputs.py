@@ -1,6 +1,9 @@
 import gzip
+import os
 import random
+import socket
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -11,20 +14,106 @@ from criteo_stream.prepare.inputs import RawInput, find_inputs, natural_key
 from tests.support.raw_lines import VALID_LINE, write_raw
 
 
-def test_order_is_natural_whatever_the_arguments_order(tmp_path: Path) -> None:
+def test_order_is_natural_in_folders_and_globs_and_as_a_shell_lists_files(tmp_path: Path) -> None:
     names = [f"day_{i}" for i in range(24)]
-    shuffled = random.Random(0).sample(names, 24)
-    for name in shuffled:
+    for name in random.Random(0).sample(names, 24):
         write_raw(tmp_path / name, [VALID_LINE])
     (tmp_path / ".hidden").write_bytes(b"x")
     expected = [tmp_path / name for name in names]
     for arguments in (
         [tmp_path],
-        [tmp_path / name for name in shuffled],
+        [tmp_path / name for name in sorted(names)],
         [str(tmp_path / "day_*")],
-        [str(tmp_path / "day_1*"), tmp_path],
+        [tmp_path, str(tmp_path / "day_1*")],
     ):
         assert [source.path for source in find_inputs(arguments)] == expected
+
+
+@given(st.permutations(["dec", "nov", "Oct", "oct_2", "oct_10"]))
+def test_an_order_that_no_shell_makes_is_kept(names: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        paths = [write_raw(Path(folder) / name, [VALID_LINE]) for name in names]
+        found = [source.path.name for source in find_inputs(paths)]
+    plain = names in (sorted(names), sorted(names, key=str.casefold))
+    assert found == (["Oct", "dec", "nov", "oct_2", "oct_10"] if plain else names)
+
+
+def test_folders_and_globs_keep_the_order_that_they_are_named_in(tmp_path: Path) -> None:
+    for folder in ("2023", "2024"):
+        (tmp_path / folder).mkdir()
+        for name in ("1", "2", "10"):
+            write_raw(tmp_path / folder / name, [VALID_LINE])
+    arguments = [tmp_path / "2024", str(tmp_path / "2023/*"), tmp_path / "2024/1"]
+    found = [str(source.path.relative_to(tmp_path)) for source in find_inputs(arguments)]
+    assert found == ["2024/1", "2024/2", "2024/10", "2023/1", "2023/2", "2023/10"]
+
+
+def test_files_that_options_name_come_behind_an_order_that_is_meant(tmp_path: Path) -> None:
+    paths = {name: write_raw(tmp_path / name, [VALID_LINE]) for name in "abcd"}
+
+    def order(arguments: str, also: str) -> str:
+        found = find_inputs([paths[n] for n in arguments], [paths[n] for n in also])
+        return "".join(source.path.name for source in found)
+
+    assert order("bd", "ca") == "abcd"
+    assert order("db", "ca") == "dbac"
+    assert order("dcb", "cab") == "dcba"
+
+
+def test_names_with_underscores_and_subfolders_are_passed_over_and_told(tmp_path: Path) -> None:
+    for name in ("_SUCCESS", "._part-0.crc", "part-0", "dt=2/part-0", "_temporary/0/part-0"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_raw(path, [VALID_LINE])
+    told: list[str] = []
+    warned: list[str] = []
+
+    def found(argument: str) -> list[str]:
+        told.clear()
+        warned.clear()
+        sources = find_inputs([tmp_path / argument], tell=told.append, warn=warned.append)
+        return [str(source.path.relative_to(tmp_path)) for source in sources]
+
+    assert found("") == ["part-0"]
+    assert told == [f"{tmp_path}: ._part-0.crc, _SUCCESS, _temporary passed over"]
+    assert warned == [f"{tmp_path}: the folder dt=2 is passed over; '{tmp_path}/**' reads it too"]
+    assert found("**") == ["dt=2/part-0", "part-0"]
+    assert told == warned == []
+    assert found("*") == ["part-0"]
+    assert found("_S*") == ["_SUCCESS"]
+    assert found("_temporary/**") == ["_temporary/0/part-0"]
+    assert found("_SUCCESS") == ["_SUCCESS"]
+    (tmp_path / "part-0").unlink()
+    with pytest.raises(InputError, match=r"holds no file but the folder dt=2: '.*/\*\*' reads"):
+        found("")
+
+
+def test_pipes_and_devices_are_no_files_and_are_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")  # whoever opened it would wait
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(tmp_path / "socket"))
+        for name, words in (
+            (str(tmp_path / "fifo"), "fifo is a pipe, and inputs are read more than once: write"),
+            ("-", r"- \(standard input\) is a pipe, and inputs are read more than once"),
+            (str(tmp_path / "socket"), "socket is a socket, not a file"),
+            ("/dev/zero", "/dev/zero is a device, not a file"),
+        ):
+            with pytest.raises(InputError, match=words):
+                find_inputs([name])
+    (stdin, pipe) = find_inputs(["-", tmp_path / "fifo"], streams=True)
+    assert stdin.is_stream
+    assert pipe.is_stream
+    with pytest.raises(InputError, match="is a device, not a file"):
+        find_inputs(["/dev/zero"], streams=True)
+    with pytest.raises(InputError, match="holds no file"):  # found in a folder, it is no log
+        find_inputs([tmp_path])
+
+
+def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write_raw(tmp_path / "log.tsv", [VALID_LINE])
+    for argument in ("~/log.tsv", "~", "~/*.tsv", Path("~/log.tsv")):
+        assert [source.path for source in find_inputs([argument])] == [path]
 
 
 @given(st.lists(st.text("01²ab_/٣", min_size=1), unique=True))

@@ -6,11 +6,23 @@ from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.prepare.detect_layout import detect_layout, layout_of
 from criteo_stream.prepare.layouts import (
     KAGGLE,
+    KAGGLE_CSV,
+    KAGGLE_CSV_UNLABELLED,
     KAGGLE_UNLABELLED,
     RECZOO,
+    RECZOO_UNLABELLED,
     TERABYTE,
 )
-from tests.support.raw_lines import beginning_of, raw_lines, reczoo_lines, unlabelled, write_raw
+from tests.support.raw_lines import (
+    VALID_LINE,
+    beginning_of,
+    kaggle_csv_lines,
+    raw_lines,
+    reczoo_lines,
+    unlabelled,
+    with_field,
+    write_raw,
+)
 
 
 def test_layouts_are_recognised_from_the_first_lines(tmp_path: Path) -> None:
@@ -33,16 +45,76 @@ def test_layouts_are_recognised_from_the_first_lines(tmp_path: Path) -> None:
         assert detect_layout(beginning_of(write_raw(folder / name, content))) == layout
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"a,b,c\n1,2,3\n", b"{}", b"\x1f\x8b\x08" + bytes(500), b"\n\n\n", b"1\n2\n", b"x" * 100_000],
-)
-def test_what_is_not_criteo_is_refused_with_what_it_looks_like(
-    tmp_path: Path, content: bytes
-) -> None:
+NO_LOGS = {
+    "csv": (b"a,b,c\n1,2,3\n", r"line 1: 1 field instead of 40; 2 of its first 2 lines"),
+    "json": (b"{}", r"line 1: 1 field instead of 40"),
+    "blank": (b"\n\n\n", r"line 1: the line is blank; 3 of its first 3 lines"),
+    "numbers": (b"1\n2\n", r"line 1: 1 field instead of 40"),
+    "endless": (b"x" * 100_000, r"line 1: 1 field instead of 40"),
+    "longer than what is looked at": (b"x" * 9_000_000, r"line 1: the line is longer than 1 MiB"),
+    "old Mac": (b"\r".join([VALID_LINE] * 3), r"line 1: 118 fields .*ends are carriage returns"),
+    "41 fields": (VALID_LINE + b"\t\n", r"line 1: 41 fields instead of 40"),
+}
+
+
+@pytest.mark.parametrize("case", NO_LOGS)
+def test_what_is_not_criteo_is_refused_with_the_reason(tmp_path: Path, case: str) -> None:
+    content, reason = NO_LOGS[case]
     (tmp_path / "log.txt").write_bytes(content)
-    with pytest.raises(InputError, match=r"not a Criteo click log.*fields.*expected 40"):
+    with pytest.raises(InputError, match=rf"log\.txt, {reason}.*not a Criteo click log"):
         detect_layout(beginning_of(tmp_path / "log.txt"))
+
+
+OTHER_PROGRAMS = {
+    "labels -1": (with_field(0, b"-1"), "label is '-1', expected 0 or 1 .*sed 's/.-1/0/'"),
+    "pandas": (with_field(2, b"3.0"), r"I2 is '3\.0', expected an integer .*pandas .*Int64"),
+    "a float": (with_field(2, b"3.5"), r"I2 is '3\.5', expected an integer;"),
+    "hive": (with_field(5, rb"\N"), r"I5 is .*N', expected an integer .*Hive's .*sed 's/..N//g'"),
+    "hive, C": (with_field(15, rb"\N"), r"C2 is .*N', expected 8 hex digits .*Hive's"),
+    "null": (with_field(5, b"NULL"), "I5 is 'NULL', expected .*a missing value is an empty field"),
+    "nan": (with_field(15, b"nan"), "C2 is 'nan', expected .*a missing value is an empty field"),
+    "quotes": (with_field(1, b'"5"'), "I1 is '\"5\"', expected an integer .*without quotes"),
+    "BOM": (b"\xef\xbb\xbf" + VALID_LINE, r"label is '.ufeff1', expected .*byte order mark: sed"),
+    "no label": (with_field(1, b"x", VALID_LINE).split(b"\t", 1)[1], "I1 is 'x', expected an int"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_PROGRAMS)
+@pytest.mark.parametrize("place", [1, 3])
+def test_what_other_programs_write_is_named_with_what_to_do(
+    tmp_path: Path, case: str, place: int
+) -> None:
+    line, reason = OTHER_PROGRAMS[case]
+    good = VALID_LINE if line.count(b"\t") == 39 else unlabelled([VALID_LINE])[0]
+    path = write_raw(tmp_path / "log.txt", [*[good] * (place - 1), *[line] * 9])
+    with pytest.raises(InputError, match=rf"log\.txt, line {place}: {reason}"):
+        detect_layout(beginning_of(path))
+
+
+def test_the_form_with_ids_is_recognised_by_its_header(tmp_path: Path) -> None:
+    for label, layout in ((b"Label,", KAGGLE_CSV), (b"label,", KAGGLE_CSV), (b"", None)):
+        lines = kaggle_csv_lines(raw_lines(20), label=label)
+        found = detect_layout(beginning_of(write_raw(tmp_path / "train.csv", lines)))
+        assert found == (layout or KAGGLE_CSV_UNLABELLED)
+    bare = [b",".join(x.split(b",")[1:]) for x in kaggle_csv_lines(raw_lines(20), label=b"")]
+    found = detect_layout(beginning_of(write_raw(tmp_path / "test.csv", bare)))
+    assert found == RECZOO_UNLABELLED
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (b"", r"commas between its fields and no header: put a line 'label,I1"),
+        (b",label,I1" + b",x" * 38, r"has the header ',label,I1.*expected 'label,I1,I2"),
+        (b'"label","I1"' + b",x" * 38, r"has the header '\"label\",\"I1.*expected 'label,I1,I2"),
+        (b"click,I1" + b",x" * 38, r"has the header 'click,I1.*expected 'label,I1,I2"),
+        (b"Id,Label,I2" + b",x" * 38, r"has the header 'Id,Label,I2.*after Id if there is one"),
+    ],
+)
+def test_commas_need_the_right_header(tmp_path: Path, first: bytes, reason: str) -> None:
+    lines = [*[first] * bool(first), *reczoo_lines(raw_lines(3))[1:]]
+    with pytest.raises(InputError, match=reason):
+        detect_layout(beginning_of(write_raw(tmp_path / "x.csv", lines)))
 
 
 def test_layouts_do_not_mix(tmp_path: Path) -> None:
@@ -61,9 +133,8 @@ def test_layouts_do_not_mix(tmp_path: Path) -> None:
     for sources, wanted in (([train, csv], "auto"), ([csv], "kaggle"), ([train], "reczoo")):
         with pytest.raises(InputError, match="is of the layout"):
             layout_of(sources, wanted)
-    with pytest.raises(
-        UsageError, match="--layout reczo is not known: use auto, kaggle, terabyte, reczoo"
-    ):
+    known = "auto, kaggle, terabyte, reczoo, kaggle-csv"
+    with pytest.raises(UsageError, match=f"--layout reczo is not known: use {known}"):
         layout_of([train], "reczo")
 
 

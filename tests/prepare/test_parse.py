@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
-from criteo_stream.prepare.layouts import KAGGLE, KAGGLE_UNLABELLED, Layout
+from criteo_stream.prepare.layouts import (
+    KAGGLE,
+    KAGGLE_CSV,
+    KAGGLE_CSV_UNLABELLED,
+    KAGGLE_UNLABELLED,
+    Layout,
+)
 from criteo_stream.prepare.malformed import KEPT_OF_CHUNK, explain
 from tests.support.raw_lines import VALID_LINE, parse, raw_lines, with_field
 
@@ -220,3 +226,47 @@ def test_a_whole_chunk_equals_the_plain_definition() -> None:
     for i, column in enumerate(frame.columns):
         assert frame[column].to_list() == [e[i] for e in expected if e]
     assert np.array_equal(frame[LABEL].to_numpy(), [e[0] for e in expected if e])
+
+
+def test_zeros_in_front_are_any_number_of(tmp_path: Path) -> None:
+    line = with_field(INTEGER, b"-" + b"0" * 9000 + b"7")
+    for text in (line + b"\n", line + b"\nbad\n"):
+        parsed = parse(text)
+        assert parsed.frame["I3"].to_list() == [-7]
+    parsed = parse(with_field(INTEGER, b"0" * 9000) + b"\nbad\n")
+    assert parsed.frame["I3"].to_list() == [0]
+
+
+IDS = {
+    b"0": 0,
+    b"-7": -7,
+    b"0012": 12,
+    b"9223372036854775807": 2**63 - 1,
+    b"-9223372036854775808": -(2**63),
+    b"0" * 5000 + b"1": 1,
+}
+NO_IDS = {
+    b"": "Id is '', expected an integer",
+    b"+1": r"Id is '\+1', expected an integer",
+    b"a": "Id is 'a', expected an integer",
+    b"1.0": r"Id is '1\.0', expected an integer \(pandas",
+    b"9223372036854775808": "Id is '9223372036854775808', outside the 64-bit integers",
+    b"\xc3\xa9": "Id is 'é', expected an integer",
+}
+
+
+@pytest.mark.parametrize("company", [[], [b"bad"]])
+@pytest.mark.parametrize("layout", [KAGGLE_CSV, KAGGLE_CSV_UNLABELLED])
+def test_ids_are_checked_and_kept_on_request(layout: Layout, company: list[bytes]) -> None:
+    line = VALID_LINE.replace(b"\t", b",")[0 if layout.labelled else 2 :]
+    lines = [value + b"," + line for value in IDS] + company
+    text = b"".join(line + b"\n" for line in lines)
+    kept = parse(text, layout, keep_id=True)
+    assert kept.frame["Id"].to_list() == list(IDS.values())
+    assert kept.frame["Id"].dtype == pl.Int64
+    assert kept.rejected == len(company)
+    dropped = parse(text, layout).frame
+    assert dropped.equals(kept.frame.drop("Id"))
+    for value, reason in NO_IDS.items():
+        (found,) = parse(value + b"," + line + b"\n", layout).rejects
+        assert re.match(reason, found.reason)

@@ -48,6 +48,14 @@ def reczoo_lines(lines: list[bytes]) -> list[bytes]:
     return [",".join([LABEL, *FEATURE_COLUMNS]).encode(), *(x.replace(b"\t", b",") for x in lines)]
 
 
+def kaggle_csv_lines(lines: list[bytes], *, label: bytes = b"Label,") -> list[bytes]:
+    """The same rows with ids from 10,000,000 on, commas and a header, whose label may be gone."""
+    header = b"Id," + label + ",".join(FEATURE_COLUMNS).encode()
+    fields = [line if label else line.split(b"\t", 1)[1] for line in lines]
+    rows = [b"%d,%s" % (10**7 + i, x.replace(b"\t", b",")) for i, x in enumerate(fields)]
+    return [header, *rows]
+
+
 def write_raw(path: Path, lines: list[bytes]) -> Path:
     """Write lines to a raw file."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -71,8 +79,10 @@ def with_field(number: int, value: bytes, line: bytes = VALID_LINE) -> bytes:
     return b"\t".join(fields)
 
 
-def parse(text: bytes, layout: Layout = KAGGLE, *, pad: bool = False) -> ParsedChunk:
+def parse(
+    text: bytes, layout: Layout = KAGGLE, *, pad: bool = False, keep_id: bool = False
+) -> ParsedChunk:
     """Parse a text whose last line ends."""
     end = Position(lines=text.count(b"\n"), bytes=len(text))
     chunk = Chunk(source=RawInput(Path("day.tsv")), start=Position(), end=end, text=text)
-    return parse_chunk(chunk, layout, pad_short_lines=pad)
+    return parse_chunk(chunk, layout, pad_short_lines=pad, keep_id=keep_id)
