@@ -1,8 +1,8 @@
 """Checkpoints: written aside, synced, renamed; checksummed; loaded without running any code.
 
 ``checkpoints/step-00001234/`` holds ``tensors.safetensors`` (weights, moments, random state) and
-``state.json`` (plain values, and the checksum of the tensors). ``last`` and ``best`` are links to
-whole ones: a crash at any moment leaves the one before.
+``state.json`` (plain values, and the checksum of the tensors). ``last`` and ``best`` point at
+whole ones: a crash at any moment leaves the one before. In a copy of a run they may be folders.
 """
 
 import json
@@ -23,18 +23,19 @@ from criteo_stream.base.records import Crc32, RecordError, from_plain, parse_jso
 from criteo_stream.base.storage import (
     file_crc32,
     full_disk_explained,
+    make_folder,
     read_bytes,
     sync_folder,
     write_json,
 )
+from criteo_stream.runs.pointer import STATE, TENSORS, copied_step, point_link, read_pointer
 from criteo_stream.runs.tensorfile import Described, describe_tensors, write_tensors
 
 CHECKPOINT_VERSION: Final = 2
 _READABLE: Final = (1, CHECKPOINT_VERSION)
-_TENSORS: Final = "tensors.safetensors"
-_STATE: Final = "state.json"
 _NAME: Final = re.compile(r"step-\d{10}")
-_UNFINISHED: Final = re.compile(r"\.step-\d{10}\.(partial|dropped)")
+_POINTERS: Final = ("last", "best")
+_UNFINISHED: Final = re.compile(r"\.(step-\d{10}|last|best)\.(partial|dropped)")
 """Folders being written or removed; nothing else that is hidden is ours to delete."""
 
 
@@ -89,7 +90,7 @@ class CheckpointFolder:
         final = self.path(step)
         partial = self.folder / f".{final.name}.partial"
         with full_disk_explained(final):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             try:
@@ -100,9 +101,9 @@ class CheckpointFolder:
             self._remove(final)  # the same step, saved by an earlier call
             partial.rename(final)
             sync_folder(self.folder)
-            point_link(self.folder, "last", final)
+            self._point("last", final)
             if best:
-                point_link(self.folder, "best", final)
+                self._point("best", final)
         self.drop_old()
         return final
 
@@ -119,21 +120,37 @@ class CheckpointFolder:
         for path in self.steps():
             if path > self.path(step):
                 self._remove(path)
-        point_link(self.folder, "last", self.path(step))
-        if best_step is None:
-            (self.folder / "best").unlink(missing_ok=True)
+        self._point("last", self.path(step))
+        if best_step is not None:
+            self._point("best", self.path(best_step))
         else:
-            point_link(self.folder, "best", self.path(best_step))
+            self._put_copy_away("best")
+            (self.folder / "best").unlink(missing_ok=True)
         self.drop_old()
 
     def drop_old(self) -> None:
         """Remove checkpoints that are neither the latest ones nor the best."""
         kept = {path.name for path in self.steps()[-self._keep :]}
-        links = (self.folder / name for name in ("best", "last"))
-        kept |= {link.readlink().name for link in links if link.is_symlink()}
+        for name in _POINTERS:
+            step = copied_step(self.folder / name)
+            held = read_pointer(self.folder / name) if step is None else self.path(step).name
+            kept.add(held or "")
         for path in self.steps():
             if path.name not in kept:
                 self._remove(path)
+
+    def _point(self, name: str, target: Path) -> None:
+        self._put_copy_away(name)
+        point_link(self.folder, name, target)
+
+    def _put_copy_away(self, name: str) -> None:
+        """Make room for a pointer; a copy that is the only one becomes the checkpoint itself."""
+        copy = self.folder / name
+        step = copied_step(copy)
+        if step is not None:
+            if not self.path(step).exists():
+                copy.rename(self.path(step))
+            self._remove(copy)
 
     def _remove(self, path: Path) -> None:
         """Delete a checkpoint so that a crash half-way leaves nothing that looks like one."""
@@ -145,13 +162,9 @@ class CheckpointFolder:
 
     def steps(self) -> list[Path]:
         """Checkpoints, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(
-            path
-            for path in self.folder.iterdir()
-            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
-        )
+        names = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = (path for path in names if _NAME.fullmatch(path.name))
+        return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
     def load_latest(self) -> Checkpoint | None:
         """The newest checkpoint that is sound; None when there was never one.
@@ -190,10 +203,11 @@ class CheckpointFolder:
 
     def _best(self) -> Path:
         link = self.folder / "best"
-        try:
-            target = str(link.readlink())
-        except OSError:
-            raise RunError(f"{self.folder} has no best checkpoint yet: train first") from None
+        target = read_pointer(link)
+        if target is None:
+            if link.is_dir():
+                return link
+            raise RunError(f"{self.folder} has no best checkpoint yet: train first")
         if not _NAME.fullmatch(target):
             raise RunError(f"{link} points outside the run ({target}): do not trust this run")
         return self.folder / target
@@ -228,23 +242,14 @@ class CheckpointFolder:
         return None
 
 
-def point_link(folder: Path, name: str, target: Path) -> None:
-    """Let a link in a folder name another entry of it, at no time none."""
-    aside = folder / f".{name}.partial"
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(target.name)
-    aside.replace(folder / name)
-    sync_folder(folder)
-
-
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint's files into an empty folder, synced."""
     state = {
         "version": CHECKPOINT_VERSION,
-        "tensors_crc32": write_tensors(folder / _TENSORS, checkpoint.tensors),
+        "tensors_crc32": write_tensors(folder / TENSORS, checkpoint.tensors),
         "state": checkpoint.state,
     }
-    write_json(folder / _STATE, {**state, "state_crc32": state_crc32(state)})
+    write_json(folder / STATE, {**state, "state_crc32": state_crc32(state)})
     sync_folder(folder)
 
 
@@ -256,13 +261,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     raw = _read_state(path)
     try:
-        if file_crc32(path / _TENSORS) != raw.tensors_crc32:
-            raise _DamagedError(f"{path / _TENSORS} is damaged: its checksum differs")
-        return Checkpoint(load_file(path / _TENSORS), raw.state)
+        if file_crc32(path / TENSORS) != raw.tensors_crc32:
+            raise _DamagedError(f"{path / TENSORS} is damaged: its checksum differs")
+        return Checkpoint(load_file(path / TENSORS), raw.state)
     except FileNotFoundError:
-        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+        raise _DamagedError(f"{path} is incomplete: {TENSORS} is missing") from None
     except (ValueError, OSError, SafetensorError) as error:
-        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+        raise _DamagedError(f"{path / TENSORS} is damaged ({error})") from None
 
 
 def describe_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Described]]:
@@ -273,15 +278,15 @@ def describe_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Descri
     """
     state = _read_state(path).state
     try:
-        return state, describe_tensors(path / _TENSORS)
+        return state, describe_tensors(path / TENSORS)
     except FileNotFoundError:
-        raise _DamagedError(f"{path} is incomplete: {_TENSORS} is missing") from None
+        raise _DamagedError(f"{path} is incomplete: {TENSORS} is missing") from None
     except (ValueError, OSError, SafetensorError) as error:
-        raise _DamagedError(f"{path / _TENSORS} is damaged ({error})") from None
+        raise _DamagedError(f"{path / TENSORS} is damaged ({error})") from None
 
 
 def _read_state(path: Path) -> _StateFile:
-    file = path / _STATE
+    file = path / STATE
     try:
         raw = parse_json(read_bytes(file))
         if not isinstance(raw, dict):
@@ -291,7 +296,7 @@ def _read_state(path: Path) -> _StateFile:
             raise RecordError("its checksum differs")
         version = raw.get("version")
     except FileNotFoundError:
-        raise _DamagedError(f"{path} is incomplete: {_STATE} is missing") from None
+        raise _DamagedError(f"{path} is incomplete: {STATE} is missing") from None
     except (RecordError, OSError) as error:
         raise _DamagedError(f"{file} is damaged ({error})") from None
     if version not in _READABLE:
