@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from criteo_stream.base.errors import CriteoStreamError
-from criteo_stream.base.storage import write_json
+from criteo_stream.base.storage import read_bytes, write_json
 
 Record = TypeVar("Record")
 
@@ -129,10 +129,10 @@ def read_record(
         CriteoStreamError: ``error``, where the file is damaged.
     """
     try:
-        if path.exists() and not path.is_file():  # at a pipe, a reader would wait for ever
-            raise RecordError("not a file")
-        return from_plain(unsealed(parse_json(path.read_bytes())), kind)
-    except RecordError as found:
+        return from_plain(unsealed(parse_json(read_bytes(path))), kind)
+    except FileNotFoundError:
+        raise
+    except (RecordError, OSError) as found:
         raise error(f"{path} is damaged ({found}): {remedy}") from None
 
 

@@ -9,11 +9,12 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from criteo_stream.base.errors import OutputError, UsageError
 
@@ -24,6 +25,8 @@ _CHUNK_BYTES = 1 << 20
 def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
+    The temporary path is absolute, for Arrow takes a relative one with a colon for a URI.
+
     When the body raises, the temporary file is removed and ``path`` is left as it was.
 
     Args:
@@ -33,11 +36,11 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
             process left under the temporary name is removed beforehand.
 
     Raises:
-        OutputError: the disk is full, or its quota is used up, or a folder is in the way.
+        OutputError: the disk is full, its quota is used up, or a folder is in the way.
         UsageError: the path is not UTF-8.
     """
     unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
-    partial = utf8_path(path).with_name(f".{path.name}{unique}.partial")
+    partial = utf8_path(path).absolute().with_name(f".{path.name}{unique}.partial")
     for taken in (partial, path):
         if taken.is_dir() and not taken.is_symlink():
             raise OutputError(f"{taken} is a folder where a file is to be written: remove it")
@@ -58,11 +61,16 @@ def full_disk_explained(path: Path) -> Iterator[None]:
     """Turn "no space left" while writing ``path`` into an error that says what to do.
 
     Raises:
-        OutputError: the disk is full, or its quota is used up.
+        OutputError: the disk is full, its quota is used up, or a file is too large.
     """
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise OutputError(
+                f"a file is larger than is allowed here while writing {path}: raise the limit "
+                "(ulimit -f), or write to another file system"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OutputError(
@@ -119,30 +127,29 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are absent, safe from a power cut."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def sync_file(path: Path) -> None:
     """Make a file's content safe from a power cut."""
     _fsync(path, os.O_RDONLY)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder that may exist, and whose entry is safe from a power cut.
-
-    Raises:
-        OutputError: a file bears its name, or the disk is full.
-    """
-    if path.is_dir():
-        return
-    with full_disk_explained(path):
-        try:
-            path.mkdir()
-        except FileExistsError:
-            raise OutputError(f"{path} is a file where a folder is to be made: remove it") from None
-        sync_folder(path.parent)
-
-
 def sync_folder(path: Path) -> None:
-    """Make a folder's entries, such as a renamed file, safe from a power cut."""
-    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+    """Make a folder's entries, such as a renamed file, safe from a power cut.
+
+    A file system that does not sync folders, as some network ones, has a way of its own.
+    """
+    try:
+        _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _fsync(path: Path, flags: int) -> None:
@@ -153,10 +160,38 @@ def _fsync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def opened_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read, but no FIFO or device, whose reader may wait for ever.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield file
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        OSError: as `opened_file`.
+    """
+    with opened_file(path) as file:
+        return file.read()
+
+
 def file_crc32(path: Path) -> str:
-    """CRC-32 of a file's content, as 8 hex digits."""
+    """CRC-32 of a file's content, as 8 hex digits.
+
+    Raises:
+        OSError: as `opened_file`.
+    """
     crc = 0
-    with path.open("rb") as file:
+    with opened_file(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             crc = zlib.crc32(chunk, crc)
     return f"{crc:08x}"
