@@ -37,7 +37,7 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
             left under a temporary name is removed beforehand, in either case.
 
     Raises:
-        OutputError: the disk is full, or its quota is used up, or a folder is in the way.
+        OutputError: the disk is full, its quota is used up, or a folder is in the way.
         UsageError: the path is not UTF-8.
     """
     unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""

@@ -10,7 +10,8 @@ from criteo_stream.base.schema import INTEGER_COLUMNS
 from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
-from criteo_stream.prepare.quantiles import read_tables, write_table
+from criteo_stream.prepare.quantiles import write_table
+from criteo_stream.prepare.read_fit import read_fit_tables
 from criteo_stream.prepare.stage2_fit import (
     Fit,
     FittedRecord,
@@ -47,7 +48,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
             continue
         vocabulary, lookup = data.vocabulary(column), workspace.lookup(column)
         copied = _copy(source, data, vocabulary, entries)
-        write_lookup(vocabulary, lookup)
+        write_lookup(vocabulary, lookup, categorical.ids)
         fitted[column] = FittedCategorical(
             made_from=manifest.fit_fingerprint,
             distinct=categorical.distinct,
@@ -81,7 +82,7 @@ def _copy(source: Path, data: DataFolder, path: Path, entries: Mapping[str, File
 
 
 def _take_tables(workspace: Workspace, manifest: Manifest) -> dict[str, FittedRecord]:
-    tables = read_tables(workspace.data.quantiles)
+    tables = read_fit_tables(workspace.data.path, manifest)
     taken: dict[str, FittedRecord] = {}
     for numeric in manifest.numeric:
         path = workspace.table(numeric.column)

@@ -33,7 +33,7 @@ def refuse_changed_since_read(
         if not records or all(record.state == InputState.of(source.path) for record in records):
             continue
         tell(f"{source.path} was touched since it was read: comparing its content")
-        ends = {record.end.lines: record.end for record in records}
+        ends = {record.end.lines: record.end.position for record in records}
         read = previous = 0
         for chunk in read_chunks(beginning, block_rows=block_rows):
             read = chunk.end.lines

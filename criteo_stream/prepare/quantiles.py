@@ -142,8 +142,7 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
-_ASCENDING: Final = ("value", "rows_below", "rows_up_to")
-"""The columns of the Parquet file that hold the arrays of a `QuantileTable`."""
+_ASCENDING: Final = tuple(f"{c}.list.element" for c in ("value", "rows_below", "rows_up_to"))
 _ARRAYS: Final = ("values", "below", "up_to")
 _ENTRY_BYTES: Final = 8 * len(_ARRAYS)
 
@@ -173,8 +172,8 @@ def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
         content = _mapped(together, (len(_ARRAYS), int(ends[-1])))
         offsets = pa.array(ends, pa.int32())
         lists = [
-            pa.ListArray.from_arrays(offsets, pa.array(array), type=_SCHEMA.field(field).type)
-            for array, field in zip(content, _ASCENDING, strict=True)
+            pa.ListArray.from_arrays(offsets, pa.array(array), type=_SCHEMA.field("value").type)
+            for array in content
         ]
         facts = [
             [int(t.values[0]) if len(t.values) else None for t in tables],
@@ -187,7 +186,7 @@ def write_tables(path: Path, columns: dict[str, FittedColumn]) -> None:
             pa.table([list(columns), *lists, *facts], schema=_SCHEMA),
             partial,
             use_dictionary=False,  # all values differ
-            column_encoding={f"{c}.list.element": "DELTA_BINARY_PACKED" for c in _ASCENDING},
+            column_encoding=dict.fromkeys(_ASCENDING, "DELTA_BINARY_PACKED"),
         )
 
 

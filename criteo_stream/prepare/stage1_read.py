@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
 from criteo_stream.prepare.scratch import code_column, write_scratch
 from criteo_stream.prepare.splits import TRAIN, Split, written_order
 from criteo_stream.prepare.stage_context import StageContext
-from criteo_stream.prepare.work_records import BlockRecord, block_name
+from criteo_stream.prepare.work_records import BlockEnd, BlockRecord, block_name
 
 
 class Reader:
@@ -99,7 +99,7 @@ class Reader:
     ) -> Iterator["_ParsedBlock"]:
         source = beginning.source
         state = InputState.of(source.path)
-        start = finished[-1].end if finished else Position()
+        start = finished[-1].end.position if finished else Position()
         block_rows = self._options.block_rows
         chunks = read_chunks(beginning, block_rows=block_rows, start=start)
         parsed = ordered_map(self._pool, self._parse, chunks, self._chunks_in_flight)
@@ -173,7 +173,7 @@ class Reader:
             block=block.block,
             state=block.state,
             lines=block.lines,
-            end=block.end,
+            end=BlockEnd(**asdict(block.end)),
             last=block.last,
             rows=rows,
             missing=written.missing,

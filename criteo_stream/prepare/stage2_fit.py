@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from criteo_stream.base.errors import OutputError
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.records import checksum_of, write_record
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
@@ -26,6 +27,7 @@ from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.stage_context import StageContext
 from criteo_stream.prepare.vocabulary import build_vocabulary
 from criteo_stream.prepare.work_records import (
+    RESTART,
     BlockRecord,
     FittedCategorical,
     FittedNumeric,
@@ -116,7 +118,7 @@ class Fitter:
         """Merge the columns that are not `done`, and write the fit's files into the data set.
 
         Raises:
-            OutputError: a file that an earlier try left is missing or damaged.
+            OutputError: a file or record that an earlier try left is missing or damaged.
         """
         workspace = self._workspace
         make_folder(workspace.data.vocabularies)
@@ -124,6 +126,7 @@ class Fitter:
             pass
         left = set(FEATURE_COLUMNS) - set(done)
         if left:
+            self._refuse_after_encoding(min(left), len(records))
             for _ in self._pool.map(lambda r: verify_runs(workspace.blocks, r), records):
                 pass
         # The columns with most entries first, so that no thread is left alone with a long one.
@@ -132,6 +135,15 @@ class Fitter:
         new = self._pool.map(lambda c: self._fit_column(c, records, made_from), by_size)
         fitted = done | dict(zip(by_size, new, strict=True))
         return self._collect(records, fitted)
+
+    def _refuse_after_encoding(self, column: str, blocks: int) -> None:
+        """Refuse to fit where encoding has begun, which frees what the fit needs."""
+        encoded = [self._workspace.shards(number) for number in range(blocks)]
+        if any(path.exists() for path in encoded):
+            raise OutputError(
+                f"{self._workspace.fitted(column)} is missing or of other blocks, though shards "
+                f"were made with it: restore it, or {RESTART}"
+            )
 
     def _fit_column(
         self, column: str, records: Sequence[BlockRecord], made_from: str

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from criteo_stream.base.errors import OutputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.records import checksum_of, write_record
@@ -28,6 +29,8 @@ from criteo_stream.prepare.scratch import open_rows, open_values, remove_scratch
 from criteo_stream.prepare.stage_context import StageContext
 from criteo_stream.prepare.value_ids import Lookup
 from criteo_stream.prepare.work_records import (
+    RESTART,
+    ROWS,
     BlockRecord,
     EncodedBlock,
     Written,
@@ -107,6 +110,7 @@ class ShardStage:
 
     def _encode_block(self, numbered: tuple[int, BlockRecord]) -> Shards:
         number, record = numbered
+        self._refuse_lost(number, record)
         rows = open_rows(self._workspace.blocks, record)
         meanings = self._meanings(open_values(self._workspace.blocks, record))
         shards: Shards = {}
@@ -121,6 +125,14 @@ class ShardStage:
         write_record(self._workspace.shards(number), encoded)
         remove_scratch(self._workspace.blocks, record)
         return shards
+
+    def _refuse_lost(self, number: int, record: BlockRecord) -> None:
+        scratch = self._workspace.blocks / f"{record.name}{ROWS}"
+        if not scratch.exists():
+            raise OutputError(
+                f"{scratch} is missing, and {self._workspace.shards(number)} does not say that it "
+                f"is no longer needed: restore it, or {RESTART}"
+            )
 
     def _meanings(self, values: Mapping[str, UInt32Array]) -> dict[str, npt.NDArray[Any]]:
         """Per column, the quantile or id that each code becomes in the shards."""

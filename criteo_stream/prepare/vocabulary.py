@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
-from criteo_stream.data.parquet import read_parquet
+from criteo_stream.data.parquet import opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 
@@ -173,34 +173,83 @@ def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:
             missing.
     """
     try:
-        table = read_parquet(path, _SCHEMA)
-        values, found, counts = (table[name].to_numpy() for name in ("value", "id", "count"))
-        if not np.array_equal(found, np.arange(FIRST_KNOWN_ID, ids, dtype=np.int32)):
-            raise ValueError(f"its ids are not {FIRST_KNOWN_ID} to {ids - 1:,}, each once")
-        in_order = np.sort(values)
-        if (in_order[1:] == in_order[:-1]).any():
-            raise ValueError("a value is there twice")
-        if (counts < 1).any() or (counts[1:] > counts[:-1]).any():
-            raise ValueError("its counts do not fall")
+        with opened_parquet(path, _SCHEMA) as file:
+            _check_ids_and_counts(file, ids)
+            table = file.read(["value", "id"])
+        values, found = table["value"].to_numpy(), table["id"].to_numpy()
+        _check_unique(np.sort(values))
     except ValueError as error:
-        raise DataSetError(
-            f"{path} is not what a fit writes ({error}): restore it or prepare the set again"
-        ) from None
+        raise _no_vocabulary(path, error) from None
     return values, found
 
 
-def write_lookup(vocabulary: Path, lookup_path: Path) -> None:
-    """Write the lookup file of an existing vocabulary, value range by value range."""
-    with pq.ParquetFile(vocabulary.absolute()) as file:
-        known = file.metadata.num_rows
-        # Hash values spread evenly, so even ranges hold about equally many.
-        bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)
-        with atomic_path(lookup_path) as partial, partial.open("wb") as out:
-            lookup = LookupFile(out, known)
-            for low, high in pairwise(bounds.tolist()):
-                parts = [
-                    batch.filter((pc.field("value") >= low) & (pc.field("value") < high))
-                    for batch in file.iter_batches(SLICE_ENTRIES, columns=["value", "id"])
-                ]
-                table = pa.Table.from_batches(parts, _LOOKUP_SCHEMA).sort_by("value")
-                lookup.add(table["value"].to_numpy(), table["id"].to_numpy())
+def write_lookup(vocabulary: Path, lookup_path: Path, ids: int) -> None:
+    """Write the lookup file of an existing vocabulary, value range by value range.
+
+    Args:
+        vocabulary: the file.
+        lookup_path: where to.
+        ids: size of the column's id space (manifest).
+
+    Raises:
+        DataSetError: as `read_vocabulary`.
+    """
+    try:
+        with opened_parquet(vocabulary, _SCHEMA) as file:
+            _check_ids_and_counts(file, ids)
+            _write_lookup(file, lookup_path)
+    except ValueError as error:
+        raise _no_vocabulary(vocabulary, error) from None
+
+
+def _write_lookup(file: pq.ParquetFile, lookup_path: Path) -> None:
+    known = file.metadata.num_rows
+    # Hash values spread evenly, so even ranges hold about equally many.
+    bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)
+    with atomic_path(lookup_path) as partial, partial.open("wb") as out:
+        lookup = LookupFile(out, known)
+        for low, high in pairwise(bounds.tolist()):
+            parts = [
+                batch.filter((pc.field("value") >= low) & (pc.field("value") < high))
+                for batch in file.iter_batches(SLICE_ENTRIES, columns=["value", "id"])
+            ]
+            table = pa.Table.from_batches(parts, _LOOKUP_SCHEMA).sort_by("value")
+            values = table["value"].to_numpy()
+            _check_unique(values)
+            lookup.add(values, table["id"].to_numpy())
+
+
+def _check_ids_and_counts(file: pq.ParquetFile, ids: int) -> None:
+    """Ids count up, and counts fall from slice to slice.
+
+    Raises:
+        ValueError: they do not.
+    """
+    after, least = FIRST_KNOWN_ID, np.iinfo(np.int64).max
+    for batch in file.iter_batches(SLICE_ENTRIES, columns=["id", "count"]):
+        if any(column.null_count for column in batch.columns):
+            raise ValueError("it has gaps")
+        found, counts = batch["id"].to_numpy(), batch["count"].to_numpy()
+        if not np.array_equal(found, np.arange(after, after + len(found))):
+            break
+        if len(counts) and (counts[0] > least or counts[-1] < 1 or (np.diff(counts) > 0).any()):
+            raise ValueError("its counts do not fall")
+        after, least = after + len(found), counts[-1] if len(counts) else least
+    if after != ids or file.metadata.num_rows != ids - FIRST_KNOWN_ID:
+        raise ValueError(f"its ids are not {FIRST_KNOWN_ID} to {ids - 1:,}, each once")
+
+
+def _check_unique(values: UInt32Array) -> None:
+    """Values that ascend.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    if (values[1:] == values[:-1]).any():
+        raise ValueError("a value is there twice")
+
+
+def _no_vocabulary(path: Path, reason: ValueError) -> DataSetError:
+    return DataSetError(
+        f"{path} is not what a fit writes ({reason}): restore it or prepare the set again"
+    )

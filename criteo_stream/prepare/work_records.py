@@ -7,7 +7,9 @@ else is not the piece that is looked for.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.records import (
@@ -60,15 +62,15 @@ def verify(path: Path, written: Written) -> None:
     """
     if not path.exists():
         raise OutputError(f"{path} is missing: restore it, or {RESTART}")
-    if not path.is_file():  # a pipe would be waited at
-        found, expected = "not a file", ""
+    if not path.is_file():  # at a pipe, a reader would wait for ever
+        found = "not a file"
     elif (size := path.stat().st_size) != written.bytes:
-        found, expected = f"{size:,} bytes", f", expected {written.bytes:,}"
+        found = f"{size:,} bytes, expected {written.bytes:,}"
+    elif (crc32 := file_crc32(path)) != written.crc32:
+        found = f"checksum {crc32}, expected {written.crc32}"
     else:
-        found, expected = f"checksum {file_crc32(path)}", f", expected {written.crc32}"
-        if found.endswith(written.crc32):
-            return
-    raise OutputError(f"{path} is damaged ({found}{expected}): restore it, or {RESTART}")
+        return
+    raise OutputError(f"{path} is damaged ({found}): restore it, or {RESTART}")
 
 
 def damaged(record: Path, what: str) -> OutputError:
@@ -90,6 +92,20 @@ class LineCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockEnd:
+    """Where a block ends in its input: a `Position` of which nothing may be missing."""
+
+    lines: Positive
+    bytes: Positive
+    crc32: Annotated[int, Meta(ge=0, lt=2**32)]
+
+    @property
+    def position(self) -> Position:
+        """The place to go on reading from."""
+        return Position(lines=self.lines, bytes=self.bytes, crc32=self.crc32)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlockRecord:
     """A block that was read: up to `schema.BLOCK_ROWS` lines of one input."""
 
@@ -100,8 +116,7 @@ class BlockRecord:
     state: InputState
     """State of the input when the block was read."""
     lines: Positive
-    end: Position
-    """Where the block ends in its input."""
+    end: BlockEnd
     last: bool
     """Whether the input ends with this block."""
     rows: list[Count]
@@ -123,11 +138,11 @@ class BlockRecord:
         _check_state(self.state)
         end, rows = self.end, sum(self.rows)
         _check(self.lines <= min(BLOCK_ROWS, end.lines), "lines: more than there are")
-        _check(end.bytes >= end.lines and 0 <= end.crc32 < 2**32, "end: not a place in a file")
+        _check(end.lines <= end.bytes, "end: more lines than bytes")
         _check(len(self.rows) == len(SPLITS), "rows: expected one number per split")
         _check(rows + self.rejected == self.lines, "lines: not the rows and the rejected ones")
         kept = min(self.rejected, KEPT_OF_BLOCK)
-        _check(len(self.rejects) <= kept, "rejects: more than were rejected")
+        _check(len(self.rejects) == kept, "rejects: not as many as were kept")
         _check(set(self.missing) == set(FEATURE_COLUMNS), "missing: not of all columns")
         _check(set(self.runs) == set(FEATURE_COLUMNS), "runs: not of all columns")
         _check(set(self.sums) == set(INTEGER_COLUMNS), "sums: not of all integer columns")
@@ -204,11 +219,17 @@ class EncodedBlock:
     shards: dict[str, ShardEntry]
     """Per split that has rows in it."""
 
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        for split, entry in self.shards.items():
+            _check(entry.bytes >= 0, f"shards.{split}: fewer bytes than none")
+            _check(0 <= entry.positives <= entry.rows, f"shards.{split}: more clicks than rows")
+
 
 def _check_state(state: InputState) -> None:
-    sizes = (state.bytes, state.inode)
     times = (state.mtime_ns, state.ctime_ns)
-    possible = all(0 <= n < 2**64 for n in sizes) and all(abs(n) < 2**64 for n in times)
+    possible = 0 <= state.bytes < 2**62 and 0 <= state.inode < 2**64
+    possible &= all(abs(time) < 2**63 for time in times)
     _check(possible, "state: not that of a file")
 
 

@@ -13,7 +13,12 @@ from typing import Final, TypeVar
 
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.records import RecordError, parse_json, read_record, unsealed, write_record
-from criteo_stream.base.storage import full_disk_explained, locked_folder, make_folder
+from criteo_stream.base.storage import (
+    full_disk_explained,
+    locked_folder,
+    make_folder,
+    read_bytes,
+)
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
@@ -67,7 +72,7 @@ class Workspace:
         workspace = cls(out)
         with full_disk_explained(out):
             refuse_foreign(workspace.data)
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
         busy = OutputError(
             f"another process is preparing {out}: wait for it, or choose another --out"
         )
@@ -100,11 +105,9 @@ class Workspace:
 
     def _read_task(self) -> dict[str, object]:
         try:
-            if not self._task.is_file():
-                raise RecordError("not a file")
-            raw = parse_json(self._task.read_bytes())
+            raw = parse_json(read_bytes(self._task))
             task = raw if _is_unsealed(raw) else unsealed(raw)
-        except RecordError as error:
+        except (RecordError, OSError) as error:
             raise damaged(self._task, str(error)) from None
         if task.pop("workspace", None) != _FORMAT:
             raise OutputError(
@@ -128,7 +131,8 @@ class Workspace:
             if record.block == len(before):
                 lines = before[-1].end.lines if before else 0
                 if record.end.lines != lines + record.lines or (before and before[-1].last):
-                    raise damaged(path, "it does not begin where the block before it ends")
+                    place = f"{before[-1].name} ends" if before else "its input begins"
+                    raise damaged(path, f"it does not begin where {place}")
                 before.append(record)
         return done
 

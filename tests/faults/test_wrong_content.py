@@ -187,6 +187,9 @@ def refused_everywhere(folder: Path, message: str) -> None:
         load_encoder(folder, manifest)
     with pytest.raises(DataSetError, match=message):
         inspect(folder, verify=True)
+    raw = [entry.path for entry in manifest.inputs]
+    with pytest.raises(DataSetError):
+        prepare(raw, folder.parent / "other", fit_from=folder, block_rows=500)
 
 
 def test_a_shard_whose_values_are_wrong_is_found(wrong: Path) -> None:
@@ -215,7 +218,7 @@ def test_a_shard_with_other_clicks_is_found(wrong: Path) -> None:
 
 
 def test_a_sound_set_is_found_sound(sound: Path) -> None:
-    assert "are sound" in inspect(sound, verify=True).text
+    assert "are sound" in inspect(sound, verify=True).lines[-1]
 
 
 MANIFESTS: dict[str, tuple[Callable[[Any], object], str]] = {
@@ -223,7 +226,7 @@ MANIFESTS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda m: dataclasses.replace(
             m,
             shards={**m.shards, "train": [*m.shards["train"], m.shards["train"][0]]},
-            rows=grown(m, m.shards["train"][0].rows),
+            **grown(m, m.shards["train"][0].rows),
         ),
         "listed twice",
     ),
@@ -231,7 +234,7 @@ MANIFESTS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda m: dataclasses.replace(
             m,
             shards={**m.shards, "valid": [*m.shards["valid"], m.shards["train"][0]]},
-            rows=grown(m, m.shards["train"][0].rows, "valid"),
+            **grown(m, m.shards["train"][0].rows, "valid"),
         ),
         "is no shard of valid",
     ),
@@ -293,9 +296,12 @@ MANIFESTS: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
-def grown(manifest: Manifest, rows: int, split: str = "train") -> dict[str, int]:
-    counted = manifest.rows
-    return counted | {split: counted[split] + rows, "read": counted["read"] + rows}
+def grown(manifest: Manifest, rows: int, split: str = "train") -> dict[str, Any]:
+    counted, first = manifest.rows, manifest.inputs[0]
+    return {
+        "rows": counted | {split: counted[split] + rows, "read": counted["read"] + rows},
+        "inputs": [dataclasses.replace(first, rows=first.rows + rows), *manifest.inputs[1:]],
+    }
 
 
 @pytest.mark.parametrize("case", MANIFESTS)

@@ -87,8 +87,9 @@ def test_a_lookup_made_from_the_vocabulary_is_the_one_made_with_it(
     tmp_path_factory: pytest.TempPathFactory, counts: Counts
 ) -> None:
     folder = tmp_path_factory.mktemp("lookup")
-    build(folder, counts)
-    write_lookup(folder / "C1.parquet", folder / "again.lookup")
+    facts, _ = build(folder, counts)
+    ids = FIRST_KNOWN_ID + facts.known
+    write_lookup(folder / "C1.parquet", folder / "again.lookup", ids)
     assert (folder / "again.lookup").read_bytes() == (folder / "C1.lookup").read_bytes()
 
 
@@ -97,8 +98,9 @@ def test_a_large_lookup_is_written_range_by_range(
 ) -> None:
     monkeypatch.setattr(vocabulary, "SLICE_ENTRIES", 300)
     values = np.random.default_rng(2).integers(0, 2**32, 4000).tolist()
-    build(tmp_path, {**dict.fromkeys(values, 1), 0: 9, 2**32 - 1: 5})
-    write_lookup(tmp_path / "C1.parquet", tmp_path / "again.lookup")
+    facts, _ = build(tmp_path, {**dict.fromkeys(values, 1), 0: 9, 2**32 - 1: 5})
+    ids = FIRST_KNOWN_ID + facts.known
+    write_lookup(tmp_path / "C1.parquet", tmp_path / "again.lookup", ids)
     assert (tmp_path / "again.lookup").read_bytes() == (tmp_path / "C1.lookup").read_bytes()
 
 

@@ -19,6 +19,7 @@ class Spelled(str):
 
 
 _MISSING: Final = object()
+_MANY: Final = 10
 
 WAYS: Final[dict[str, Any]] = {
     "missing": _MISSING,
@@ -43,10 +44,11 @@ WAYS: Final[dict[str, Any]] = {
 
 
 def broken_records(record: Any) -> Iterator[tuple[str, str, Any]]:
-    """Copies of a record of plain values, each with one value replaced.
+    """Copies of a record of plain values, each with one value replaced by one of another kind.
 
-    Values within values have their turn too; of a list, the first item. Some replacements may be
-    right in their place, such as a text for a text: the caller knows which.
+    Values within values have their turn too: of a list the first, of many values of one kind by
+    name (a figure per column) the first. Some replacements may be right in their place, such as a
+    text for a text: the caller knows which.
 
     Yields:
         Where, such as ``shards.train[0].rows``; a name of `WAYS`; and the broken copy.
@@ -57,8 +59,11 @@ def broken_records(record: Any) -> Iterator[tuple[str, str, Any]]:
             holder = broken
             for step in path[:-1]:
                 holder = holder[step]
+            was = holder[path[-1]]
             if value is _MISSING:
                 del holder[path[-1]]
+            elif type(value) is type(was) and value == was:
+                continue
             else:
                 holder[path[-1]] = value
             yield _written(path), way, broken
@@ -66,6 +71,8 @@ def broken_records(record: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     steps = list(value) if isinstance(value, dict) else []
+    if len(steps) > _MANY and len({type(value[step]) for step in steps}) == 1:
+        steps = steps[:1]
     if isinstance(value, list) and value:
         steps = [0]
     for step in steps:

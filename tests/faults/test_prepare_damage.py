@@ -1,0 +1,237 @@
+"""What a preparation finds damaged between two tries is refused by name or made again, never used.
+
+Every kind of file that a stopped preparation leaves is damaged, in its working folder and in the
+set. The next try ends with the bytes of an undisturbed one, or with one sentence.
+"""
+
+import faulthandler
+import json
+import random
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from criteo_stream.base.errors import CriteoStreamError
+from criteo_stream.base.records import sealed
+from criteo_stream.data.folder import DataFolder
+from criteo_stream.prepare import stage2_fit, stage3_encode
+from tests.support.broken_records import broken_records, to_json
+from tests.support.damaged_files import DAMAGES, flip
+from tests.support.data_sets import content, prepare
+from tests.support.raw_lines import raw_lines, write_raw
+from tests.support.stopped_preparation import StoppedError
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
+SETTINGS: dict[str, Any] = {
+    "block_rows": 150, "min_count": 2, "split": "tail", "max_bad_rows": 5, "workers": 1,
+}  # fmt: skip
+"""One worker, so that each try stops with the same files."""
+
+KINDS = {
+    ".work/task.json": "encode",
+    ".work/fit/lines-00001.json": "encode",
+    ".work/blocks/00000-00001.json": "encode",
+    ".work/blocks/00000-00001.counts": "fit",
+    ".work/blocks/00001-00001.values": "encode",
+    ".work/blocks/00001-00001.rows": "encode",
+    ".work/fit/I2.json": "encode",
+    ".work/fit/C3.json": "fit",
+    ".work/fit/I5.table": "encode",
+    ".work/fit/C4.lookup": "encode",
+    ".work/encoded/00000.json": "encode",
+    "vocabulary/C4.parquet": "encode",
+    "quantiles.parquet": "encode",
+    "train/part-00001.parquet": "encode",
+}
+"""A file of every kind, and the stage that the try before stopped in."""
+
+
+def stops_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    done = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal done
+        if done == calls:
+            raise StoppedError
+        done += 1
+        return function(*args, **kwargs)
+
+    return counted
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    lines = raw_lines(700, seed=3)
+    write_raw(folder / "day_1", [*lines[:200], b"not a line", *lines[200:400]])
+    write_raw(folder / "day_2", lines[400:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("expected") / "data"
+    prepare(raw, out, **SETTINGS)
+    return content(out)
+
+
+@pytest.fixture(scope="module")
+def stopped(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Per stage, the folder of a try that stopped in its middle."""
+    folder = tmp_path_factory.mktemp("stopped")
+    patches = {
+        "fit": (stage2_fit, "write_record", 30),
+        "encode": (stage3_encode, "remove_scratch", 2),
+    }
+    for stage, (module, name, calls) in patches.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.fsync", lambda descriptor: None)
+            patch.setattr(module, name, stops_after(calls, getattr(module, name)))
+            with pytest.raises(StoppedError):
+                prepare(raw, folder / stage, **SETTINGS)
+    return {stage: folder / stage for stage in patches}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refusal(raw: Path, out: Path) -> str | None:
+    """Try again: what is said against it, None where the set is finished."""
+    # Who waits at a pipe waits for ever: then the process ends with a traceback.
+    faulthandler.dump_traceback_later(120, exit=True)
+    try:
+        prepare(raw, out, **SETTINGS)
+    except CriteoStreamError as error:
+        return f"{error.exit_code}: {error}"
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    return None
+
+
+def outcome(raw: Path, out: Path, name: str, expected: dict[str, Any]) -> str | None:
+    """Try again: None where the set is the expected one, else what was said instead."""
+    message = refusal(raw, out)
+    if not message:
+        assert content(out) == expected
+    else:
+        assert_one_sentence(message, name)
+        assert not DataFolder(out).manifest.exists()
+    return message
+
+
+def assert_one_sentence(message: str, name: str) -> None:
+    assert message.startswith("1: ")
+    assert name in message
+    assert "\n" not in message
+    assert len(message) < 1000
+    assert "--restart" in message or ": remove it" in message
+
+
+def again(stopped: Path, out: Path) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(stopped, out)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_flipped_bit_is_never_used(
+    name: str, raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "data"
+    draw = random.Random(name)
+    for _ in range(2):
+        again(stopped[KINDS[name]], out)
+        flip(out / name, draw)
+        message = outcome(raw, out, Path(name).name, expected)
+        # Made anew in every try, from files that are compared:
+        assert (message is None) == (name == "quantiles.parquet")
+
+
+@pytest.mark.parametrize("damage", ["cut", "to_folder", "to_pipe", "remove"])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_that_is_no_longer_one_is_told(
+    name: str, damage: str, raw: Path, stopped: dict[str, Path], expected: dict[str, Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    out = tmp_path / "data"
+    again(stopped[KINDS[name]], out)
+    DAMAGES[damage](out / name)
+    outcome(raw, out, Path(name).name, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["fit", "encode"])
+def test_every_file_at_many_places(
+    stage: str, raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    out = tmp_path / "data"
+    draw = random.Random(stage)
+    same = refused = 0
+    for name, whole in files(stopped[stage]).items():
+        for damage in [*DAMAGES.values(), *[None] * 5]:
+            if not whole and damage is None:
+                continue
+            again(stopped[stage], out)
+            what = flip(out / name, draw) if damage is None else damage(out / name)
+            try:
+                message = outcome(raw, out, Path(name).name, expected)
+            except BaseException as error:
+                raise AssertionError(f"{name}: {damage or what}") from error
+            same, refused = same + (message is None), refused + (message is not None)
+    record_property("made again", same)
+    record_property("refused", refused)
+    assert refused > same > 0
+
+
+RECORDS = [name for name in KINDS if name.endswith(".json")]
+
+PLAUSIBLE = {
+    ("state.mtime_ns", "negative"),  # a file may be that old: then it is compared again
+    ("state.ctime_ns", "negative"),
+    ("state.inode", "64 bits and more"),
+    ("sums.I1", "negative"),
+    *((f"rejects[0].{text}", way) for text in ("file", "reason", "text")
+      for way in ("text", "empty text", "NUL in text")),
+    *((name, "missing") for name in ("valid", "test", "max_vocabulary", "fit_from")),
+}  # fmt: skip
+"""What could be true, for all that the record says."""
+
+
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_that_cannot_be_true_is_refused_though_its_seal_is_right(
+    name: str, stride: int, raw: Path, stopped: dict[str, Path], tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    out = tmp_path / "data"
+    again(stopped[KINDS[name]], out)
+    path = out / name
+    record = json.loads(path.read_bytes())
+    del record["checksum"]
+    variants = 0
+    for where, way, broken in islice(broken_records(record), 0, None, stride):
+        if (where, way) in PLAUSIBLE:
+            continue
+        path.write_bytes(to_json(sealed(broken)))
+        before = files(out)
+        message = refusal(raw, out)
+        assert message, f"{where}: {way} was taken"
+        try:
+            # A task is told of by its folder, and a record may be so by a file that it speaks of.
+            assert_one_sentence(message, str(out) if path.stem == "task" else path.stem)
+            assert files(out) == before
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {way}: {message}") from error
+        variants += 1
+    record_property("variants", variants)
+    assert variants > 40 // stride
