@@ -103,6 +103,11 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
             "outcome": of_run,
             "deaths": 2,
         },
+        "train on two ranks": {
+            "arguments": ["train", str(made / "data"), "--out", "{}/run", *train],
+            "outcome": of_run,
+            "ranks": 2,
+        },
         "export": {
             "arguments": [
                 "export", str(made / "run"), "--format", "safetensors", "--out", "{}/model",
@@ -125,7 +130,7 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
 
 NAMES = (
     "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--fit-from", "train",
-    "train twice", "export", "predict", "report",
+    "train twice", "train on two ranks", "export", "predict", "report",
 )  # fmt: skip
 
 

@@ -75,29 +75,37 @@ class _Hook:
                 threading.Event().wait()
 
 
-def _child(arguments: Sequence[str], folder: str, die_at: int, told: str) -> None:
+def _child(
+    environment: dict[str, str], arguments: Sequence[str], folder: str, die_at: int, told: str
+) -> None:
+    os.environ.update(environment)
+    writes = environment.get("RANK", "0") == "0"
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-    with Path(f"{told}.log").open("w") as log:
-        os.dup2(log.fileno(), 2)
+        os.dup2(nowhere.fileno(), 2)
+    if writes:
+        with Path(f"{told}.log").open("w") as log:
+            os.dup2(log.fileno(), 2)
     import criteo_stream.train.assembly
     from criteo_stream.cli import main
 
     criteo_stream.train.assembly.plot_all = lambda history, folder: []
     hook = _Hook(folder, die_at)
-    hook.install()
+    if writes:
+        hook.install()
     try:
         main(arguments)
     except SystemExit as ended:
         if ended.code:
             raise
     finally:
-        Path(told).write_text(json.dumps(hook.changes))
+        if writes:
+            Path(told).write_text(json.dumps(hook.changes))
 
 
-def _run(arguments: Sequence[str], folder: Path, die_at: int, told: Path) -> int | None:
+def _run(arguments: Sequence[str], folder: Path, die_at: int, told: Path, ranks: int) -> int | None:
     told.unlink(missing_ok=True)
-    return forked(_child, list(arguments), str(folder), die_at, str(told))
+    return forked(_child, list(arguments), str(folder), die_at, str(told), ranks=ranks)
 
 
 def check_crash_points(
@@ -107,6 +115,7 @@ def check_crash_points(
     *,
     begin: Callable[[Path], None] = lambda folder: None,
     deaths: int = 1,
+    ranks: int = 1,
     choose: Callable[[int], Sequence[int]],
 ) -> int:
     """Let a command die at many points, run it again, and compare with one that never died.
@@ -117,6 +126,7 @@ def check_crash_points(
         outcome: what must be equal, of a folder.
         begin: makes what is there before.
         deaths: how often it dies before it is left to finish.
+        ranks: of the command; the first one dies.
         choose: the points, counted from 1, of so many.
 
     Returns:
@@ -135,7 +145,7 @@ def check_crash_points(
     # The folder is part of what some commands write, so all attempts bear one name in the end.
     told = folder / "told"
     place = fresh()
-    assert _run(command(place), place, 0, told) == 0, Path(f"{told}.log").read_text()
+    assert _run(command(place), place, 0, told, ranks) == 0, Path(f"{told}.log").read_text()
     expected = outcome(place)
     changes = json.loads(told.read_text())
     died = 0
@@ -144,10 +154,10 @@ def check_crash_points(
         where = f"death at {point}, before {changes[point - 1]}"
         for again in range(deaths):
             # A second death comes at another place of what is then left to do.
-            code = _run(command(place), place, max(1, point // (1 + 2 * again)), told)
+            code = _run(command(place), place, max(1, point // (1 + 2 * again)), told, ranks)
             assert code in (0, -signal.SIGKILL), f"{where}: {Path(f'{told}.log').read_text()}"
             died += code == -signal.SIGKILL
-        code = _run(command(place), place, 0, told)
+        code = _run(command(place), place, 0, told, ranks)
         assert code == 0, f"{where}: {Path(f'{told}.log').read_text()}"
         assert outcome(place) == expected, where
     return died

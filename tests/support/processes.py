@@ -188,16 +188,27 @@ def run_code(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return _to_its_end(_execute, text, {}, folder)
 
 
-def forked(function: Callable[..., None], *arguments: Any) -> int | None:
-    """Call a function in a process; its exit code. Fails where it hangs."""
-    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
-    process.start()
-    process.join(TIMEOUT)
-    hangs = process.is_alive()
-    process.kill()
-    process.join()
+def forked(function: Callable[..., None], *arguments: Any, ranks: int = 1) -> int | None:
+    """Call ``function(environment, *arguments)`` in a process per rank, to the end of the first.
+
+    Returns:
+        The first rank's exit code; the others are then killed. Fails where it hangs.
+    """
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    place |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    processes = []
+    for rank in range(ranks):
+        mine = place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        call = (mine if ranks > 1 else {}, *arguments)
+        processes.append(_CONTEXT.Process(target=function, args=call, daemon=True))
+        processes[-1].start()
+    processes[0].join(TIMEOUT)
+    hangs = processes[0].is_alive()
+    for process in processes:
+        process.kill()
+        process.join()
     assert not hangs, f"{function.__name__}{arguments} hangs"
-    return process.exitcode
+    return processes[0].exitcode
 
 
 def on_ranks(function: Callable[..., None], *arguments: Any, ranks: int = 2) -> None:
