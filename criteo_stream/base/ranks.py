@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.terminal import say
 from criteo_stream.base.torchrun_place import place
 
 _JOIN_TIMEOUT: Final = timedelta(minutes=5)
 """For all ranks to be there."""
+_PATIENCE: Final = 10.0
+"""Seconds of waiting for them before it is told."""
 _TIMEOUT: Final = timedelta(minutes=30)
 """After it, a rank that waits for one that hangs gives up: longer than any checkpoint takes to
 write. A rank that *ends* is noticed at once."""
@@ -102,13 +106,17 @@ ALONE: Final = Ranks(0, 1, 0, 1, torch.device("cpu"))
 
 
 @contextmanager
-def process_group() -> Iterator[Ranks]:
+def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
     """Join the ranks that torchrun started; without torchrun this process is the only one.
 
+    Args:
+        any_launcher: as for `place`.
+
     Raises:
+        UsageError: the environment makes no sense.
         OtherRankError: another rank ended, or cannot be reached.
     """
-    here = place()
+    here = place(any_launcher=any_launcher)
     rank, world_size = here.rank, here.world_size
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", here.local_rank) if cuda else torch.device("cpu")
@@ -121,7 +129,8 @@ def process_group() -> Iterator[Ranks]:
     with _lost_ranks_explained(rank):
         # A restarted group can meet the addresses of the attempt before in the store of gloo, and
         # hang: each attempt has a name space of its own.
-        store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
+        with _waiting_told(rank, world_size):
+            store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
             "nccl" if cuda else "gloo",
@@ -136,6 +145,21 @@ def process_group() -> Iterator[Ranks]:
             yield ranks
         finally:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _waiting_told(rank: int, world_size: int) -> Iterator[None]:
+    """Say so when the other ranks do not come soon."""
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    minutes = _JOIN_TIMEOUT.seconds // 60
+    line = f"rank {rank} of {world_size} waits up to {minutes} minutes for the others at {where}"
+    timer = threading.Timer(_PATIENCE, say, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -124,15 +125,19 @@ def utf8_path(path: Path) -> Path:
     """The path itself, where it is UTF-8: PyArrow and safetensors open no other.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is not, or Python takes it for something else by the locale.
     """
     raw = os.fsencode(path)
     try:
-        raw.decode()
+        if raw.decode() == str(path):
+            return path
     except UnicodeDecodeError:
         shown = raw.decode(errors="backslashreplace")
         raise UsageError(f"the path {shown} is not UTF-8: rename it") from None
-    return path
+    raise UsageError(
+        f"the path {raw.decode()} is not readable in this locale, whose encoding is "
+        f"{sys.getfilesystemencoding()}: set PYTHONUTF8=1"
+    )
 
 
 def write_bytes(path: Path, content: bytes, *, shared: bool = False) -> None:

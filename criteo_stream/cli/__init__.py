@@ -30,6 +30,7 @@ from criteo_stream.cli import report as _report  # isort: skip
 from criteo_stream.cli import demo as _demo  # isort: skip
 from criteo_stream.cli.app import app
 
+_MEMORY = "/dev/shm"
 COMMANDS = (_preprocess, _train, _evaluate, _predict, _inspect, _export, _report, _demo)
 """Modules whose import registers a command."""
 
@@ -44,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Matplotlib keeps a list of fonts in the home folder; a command writes where it was told to.
     if "MPLCONFIGDIR" not in os.environ and not _has_font_list():
-        folder = Path(tempfile.gettempdir()) / f"criteo-stream-{os.getpid()}"
+        folder = _temporary_folder() / f"criteo-stream-{os.getpid()}"
         os.environ["MPLCONFIGDIR"] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["MPLBACKEND"] = "agg"  # nothing is shown; an unknown one would end the command
     sys.exit(_code(None if arguments is None else list(arguments)))
 
 
@@ -77,9 +79,18 @@ def _usage_text(error: Any) -> str:
     return usage + f"Error: {visible(message)}" if found else told.getvalue()
 
 
+def _temporary_folder() -> Path:
+    """Where temporary files go: in memory where no disk can be written, as in some containers."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        os.environ["TMPDIR"] = _MEMORY
+        return Path(_MEMORY)
+
+
 def _has_font_list() -> bool:
     """Whether Matplotlib's folder is there; not so without a home, or without access to it."""
     try:
-        return (Path.home() / ".cache" / "matplotlib").exists()
+        return os.access(Path.home() / ".cache" / "matplotlib", os.W_OK)
     except (OSError, RuntimeError):
         return False

@@ -18,9 +18,11 @@ from typing import Annotated, Any, Final, ParamSpec
 import typer
 
 from criteo_stream import __version__
-from criteo_stream.base.errors import CriteoStreamError, OtherRankError, OutputError
+from criteo_stream.base.errors import CriteoStreamError, OtherRankError, OutputError, UsageError
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.terminal import drop_stdout, say, say_lines, visible
+from criteo_stream.base.threads import refuse_too_few_threads, threads_explained
+from criteo_stream.base.torchrun_place import place
 from criteo_stream.cli.list_options import Command
 
 P = ParamSpec("P")
@@ -50,13 +52,25 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     The sentence goes to stderr; ``--verbose`` adds where the error came from.
     """
+    return _registered(function, several_ranks=False)
 
+
+def command_of_ranks(function: Callable[P, None]) -> Callable[P, None]:
+    """The same for a command that several processes under torchrun run together."""
+    return _registered(function, several_ranks=True)
+
+
+def _registered(function: Callable[P, None], *, several_ranks: bool) -> Callable[P, None]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # while it trains, training has its own way
         try:
-            function(*args, **{name: _expanded(value) for name, value in kwargs.items()})
+            if not several_ranks:
+                _refuse_ranks(function.__name__)
+            refuse_too_few_threads()
+            with threads_explained():
+                function(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except CriteoStreamError as error:
             if _verbose.get():
                 say_lines("".join(traceback.format_exception(error)))
@@ -84,6 +98,18 @@ def _expanded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(_expanded, value))
     return value
+
+
+def _refuse_ranks(name: str) -> None:
+    here = place()
+    if here.world_size > 1:
+        raise (
+            OtherRankError
+            if here.rank
+            else UsageError(
+                f"{name} is one process, not {here.world_size}: run it without torchrun"
+            )
+        )
 
 
 def show(figures: Mapping[str, object], *lines: str, as_json: bool) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from criteo_stream.base.torchrun_place import is_writer
-from criteo_stream.cli.app import command, show
+from criteo_stream.cli.app import command_of_ranks, show
 from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption, TrustModel
 
 
-@command
+@command_of_ranks
 def evaluate(
     run: RunArgument,
     data: Annotated[

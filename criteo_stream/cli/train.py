@@ -8,7 +8,7 @@ import typer
 from criteo_stream.base.options import declared
 from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
-from criteo_stream.cli.app import command, print_out, show
+from criteo_stream.cli.app import command_of_ranks, print_out, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
 from criteo_stream.runs.config import Execution, TrainConfig
 from criteo_stream.runs.config_file import read_config, run_of
@@ -21,7 +21,7 @@ def _print_config(wanted: bool) -> None:
         raise typer.Exit
 
 
-@command
+@command_of_ranks
 @with_options(TrainConfig, Execution)
 def train(
     context: typer.Context,
@@ -64,7 +64,7 @@ def train(
         **{**values_of(Execution, options), "from_run": execution.from_run or config_from},
     )
     result = trainer.fit()
-    if is_writer():
+    if is_writer(any_launcher=True):
         show(result.to_dict(), result.summary(), as_json=as_json)
 
 

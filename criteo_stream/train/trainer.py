@@ -72,7 +72,7 @@ class Trainer:
         self._model = None
         with ExitStack() as stack:
             peak = stack.enter_context(PeakMemory())
-            ranks = stack.enter_context(process_group())
+            ranks = stack.enter_context(process_group(any_launcher=True))
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)

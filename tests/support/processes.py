@@ -154,6 +154,7 @@ def start(
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
+        **({"TORCHELASTIC_RUN_ID": "tests"} if ranks > 1 else {}),
         **(env or {}),
     }
     processes, logs = [], []
