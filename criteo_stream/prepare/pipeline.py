@@ -24,7 +24,7 @@ from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest, ShardEntry
-from criteo_stream.prepare.announce import plan_text, reuse_text, short_days
+from criteo_stream.prepare.announce import empty_vocabularies, plan_text, reuse_text, short_days
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
 from criteo_stream.prepare.beginning import read_beginning
 from criteo_stream.prepare.build_manifest import build_manifest
@@ -114,7 +114,7 @@ class _Preparation:
                 resumed, manifest = True, self._finished()
             else:
                 resumed, manifest = self._prepare(workspace, peak)
-                warnings = short_days(self.sources, manifest)
+                warnings = short_days(self.sources, manifest) + empty_vocabularies(manifest)
             workspace.remove()
         return PrepareResult(
             out=self.out,
