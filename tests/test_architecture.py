@@ -44,9 +44,11 @@ WITHOUT_TORCH = [
     "criteo_stream.data.manifest",
     "criteo_stream.data.order",
     "criteo_stream.data.shards",
+    "criteo_stream.metrics.auc",
     "criteo_stream.metrics.intervals",
     "criteo_stream.metrics.scores",
     "criteo_stream.runs.config",
+    "criteo_stream.runs.execution",
     "criteo_stream.runs.history",
 ]
 """Modules that must be importable without loading torch, by whatever way."""

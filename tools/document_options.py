@@ -7,7 +7,8 @@ from pathlib import Path
 
 from criteo_stream.base.options import Option, declared
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
-from criteo_stream.runs.config import Execution, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.execution import Execution
 
 TARGET = Path(__file__).parents[1] / "docs" / "options.md"
 

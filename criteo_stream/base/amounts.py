@@ -15,6 +15,7 @@ _SIZE: Final = re.compile(_NUMBER + r"(?:([KMGTkmgt])([Ii]?))?[Bb]?\s*")
 _ROWS: Final = re.compile(_NUMBER + r"([KMGkmg]?)\s*")
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 """Of 1000, or of 1024 in units such as GiB."""
+_MOST_ROWS: Final = 2**63 - 1
 _UNITS: Final = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 
 
@@ -29,7 +30,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     number = _exact(match[1]) if match else None
     if match is None or number is None:
-        raise UsageError(f"{text!r} is not a size: write it like 2GB, 500MB or 1.5GiB")
+        raise UsageError(f"{text[:40]!r} is not a size: write it like 2GB, 500MB or 1.5GiB")
     return int(number * (1024 if match[3] else 1000) ** _POWERS[(match[2] or "").upper()])
 
 
@@ -37,13 +38,17 @@ def parse_rows(text: str) -> int:
     """A number of rows such as ``500k``, ``2M``, ``4.4G`` or ``45,840,617``.
 
     Raises:
-        UsageError: the text is not a whole number of rows above zero.
+        UsageError: the text is not a whole number of rows from 1 to below 2^63.
     """
     match = _ROWS.fullmatch(text)
     number = _exact(match[1]) if match else None
     rows = number * 1000 ** _POWERS[match[2].upper()] if match and number else Fraction(0)
     if rows <= 0 or rows.denominator != 1:
-        raise UsageError(f"{text!r} is not a number of rows: write it like 500k, 2M or 45840617")
+        raise UsageError(
+            f"{text[:40]!r} is not a number of rows: write it like 500k, 2M or 45840617"
+        )
+    if rows > _MOST_ROWS:
+        raise UsageError(f"{text[:40]!r} is too large a number of rows")
     return int(rows)
 
 

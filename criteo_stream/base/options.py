@@ -31,6 +31,10 @@ from criteo_stream.base.paths import user_path
 
 Options = TypeVar("Options")
 
+LARGEST: Final = 2**63 - 1
+"""The largest whole number that libraries take."""
+LARGEST_SEED: Final = 2**64 - 1
+
 _EXPECTED: Final = {
     str: "text",
     bool: "true or false",
@@ -57,6 +61,7 @@ class Option:
     chosen_by: str
     """The value that an open option gets, in words."""
     at_least: float | None
+    at_most: float | None
     below: float | None
     in_rows: bool
     """Whether people write it as an amount of rows, such as 500k."""
@@ -78,24 +83,36 @@ class Option:
         value = self._converted(value, name)
         if self.choices and value not in self.choices:
             raise UsageError(f"{name} {value} is not known: use {', '.join(self.choices)}")
+        if self.kind in (int, float):
+            self._check_bounds(value, name)
+        return value
+
+    def _check_bounds(self, value: float, name: str) -> None:
+        told = f"{name} is {shown(value)}, expected"
         if self.kind is float and not math.isfinite(value):
-            raise UsageError(f"{name} is {value}, expected a finite number")
+            raise UsageError(f"{told} a finite number")
         if self.below is not None:
             if not (self.at_least or 0) <= value < self.below:
                 raise UsageError(
-                    f"{name} is {value}, expected a number from {self.at_least or 0:g} to below "
-                    f"{self.below:g}"
+                    f"{told} a number from {self.at_least or 0:g} to below {self.below:g}"
                 )
         elif self.at_least is not None and value < self.at_least:
-            raise UsageError(f"{name} is {value}, expected at least {self.at_least:g}")
-        return value
+            raise UsageError(f"{told} at least {self.at_least:g}")
+        at_most = LARGEST if self.at_most is None and self.kind is int else self.at_most
+        if at_most is not None and value > at_most:
+            raise UsageError(f"{told} at most {shown(at_most)}")
+        if self.kind is int and value < -LARGEST:
+            raise UsageError(f"{told} at least {shown(-LARGEST)}")
 
     def _converted(self, value: Any, name: str) -> Any:
         is_truth = isinstance(value, bool)
         if self.kind is int and isinstance(value, numbers.Integral) and not is_truth:
             return int(value)
         if self.kind is float and isinstance(value, numbers.Real) and not is_truth:
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                return math.copysign(math.inf, -1 if value <= -1 else 1)
         if self.kind is Path and isinstance(value, str | Path):
             return user_path(value)
         if self.kind is tuple and isinstance(value, list | tuple):
@@ -106,12 +123,22 @@ class Option:
         raise UsageError(f"{name} is {value!r}, expected {_EXPECTED[self.kind]}")
 
 
+def shown(value: float) -> str:
+    """A number in a message; one of many digits by its size."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return f"about {'-' * (value < 0)}1e{int(abs(value).bit_length() * math.log10(2))}"
+    if 10**6 <= abs(value) < 10**20:
+        return f"{int(value) if value == int(value) else value:,}"
+    return str(value)
+
+
 def option(
     default: Any = MISSING,
     *,
     help: str,  # noqa: A002 (what every command line calls it)
     chosen_by: str = "",
     at_least: float | None = None,
+    at_most: float | None = None,
     below: float | None = None,
     in_rows: bool = False,
     flag: str = "",
@@ -123,6 +150,7 @@ def option(
         help: what it does, as a verb phrase.
         chosen_by: what an option that may be None becomes when it is.
         at_least: the smallest number that makes sense.
+        at_most: the largest; whole numbers are below 2^63 without it.
         below: a number that it must stay below.
         in_rows: people write it as an amount of rows, such as 500k.
         flag: its name on the command line where that is not the field's.
@@ -131,6 +159,7 @@ def option(
         "help": help,
         "chosen_by": chosen_by,
         "at_least": at_least,
+        "at_most": at_most,
         "below": below,
         "in_rows": in_rows,
         "flag": flag,

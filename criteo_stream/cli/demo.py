@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from criteo_stream.base.amounts import format_size, parse_rows
-from criteo_stream.base.errors import OutputError
+from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.options import declared
 from criteo_stream.base.progress import Progress
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, Quiet
 from criteo_stream.runs.config import TrainConfig
 
 _MARK = ".criteo-stream-demo"
+_LEAST_ROWS = 1000
+"""Of fewer, a split may have labels of one kind only."""
 
 
 @command
@@ -31,7 +34,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
-    figures, lines = run_demo(out, parse_rows(rows), seed=seed, force=force, quiet=quiet)
+    count = parse_rows(rows)
+    if count < _LEAST_ROWS:
+        raise UsageError(f"--rows is {count}, expected at least {_LEAST_ROWS:,}")
+    seed = declared(TrainConfig)["seed"].checked(seed)
+    figures, lines = run_demo(out, count, seed=seed, force=force, quiet=quiet)
     show(figures, *lines, as_json=as_json)
 
 

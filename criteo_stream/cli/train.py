@@ -10,8 +10,9 @@ from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, print_out, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
-from criteo_stream.runs.config import Execution, TrainConfig
+from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.config_file import read_config, run_of
+from criteo_stream.runs.execution import Execution
 
 
 def _print_config(wanted: bool) -> None:

@@ -25,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.options import LARGEST, LARGEST_SEED, shown
+from criteo_stream.data.rank_share import MOST_LANES
 
 Int64s = npt.NDArray[np.int64]
 
@@ -45,7 +47,7 @@ class Order:
     """The order of a split's rows in every epoch.
 
     Raises:
-        UsageError: a batch size or number of lanes below 1, or a negative seed.
+        UsageError: the batch size, the number of lanes or the seed is out of range.
     """
 
     group_rows: Int64s
@@ -58,13 +60,15 @@ class Order:
     """Without, groups and their rows stay as written; one lane is then file order."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("batch size", self.batch_size, 1),
-            ("number of lanes", self.lanes, 1),
-            ("seed", self.seed, 0),
+        for name, value, least, most in (
+            ("batch size", self.batch_size, 1, LARGEST),
+            ("number of lanes", self.lanes, 1, MOST_LANES),
+            ("seed", self.seed, 0, LARGEST_SEED),
         ):
             if value < least:
-                raise UsageError(f"the {name} is {value}: give {least} or more")
+                raise UsageError(f"the {name} is {shown(value)}: give {least} or more")
+            if value > most:
+                raise UsageError(f"the {name} is {shown(value)}: give {shown(most)} or less")
 
     @cached_property
     def rows(self) -> int:

@@ -4,6 +4,11 @@ Each lane gives about batch_size / lanes rows to a batch (`Order.lane_bounds`), 
 lanes is a share of each batch; together the ranks hold every row exactly once.
 """
 
+from typing import Final
+
+MOST_LANES: Final = 4096
+"""A lane costs memory for two row groups, and time at every batch."""
+
 
 def share(owned: range, part: int, parts: int) -> range:
     """The neighbouring lanes of one of ``parts`` consumers: a rank of all, a worker of a rank's."""

@@ -1,9 +1,10 @@
-"""Messages of a preparation: the plan, reused work, and inputs that look cut short."""
+"""Messages of a preparation: the plan, reused work, and warnings."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.beginning import Beginning
@@ -63,6 +64,16 @@ def reuse_text(
     ]
     parts[-1] += f" are reused; {again[0]} is decompressed again" if again else " are reused"
     return "continuing: " + ", ".join(parts)
+
+
+def empty_vocabularies(manifest: Manifest) -> list[str]:
+    """A warning where every categorical value is too rare; one column alone may be so."""
+    if not manifest.rows["train"] or any(c.ids > FIRST_KNOWN_ID for c in manifest.categorical):
+        return []
+    return [
+        f"no categorical value comes {manifest.min_count:,} times in the training split: every id "
+        "is OOV, and models learn from the integers alone; use a smaller --min-count"
+    ]
 
 
 def short_days(inputs: Sequence[RawInput], manifest: Manifest) -> list[str]:

@@ -13,6 +13,7 @@ from criteo_stream.base.errors import UsageError
 MERGE_BYTES_PER_ENTRY: Final = 48
 """A merge's working memory per run entry: packed keys, their sort, values and int64 counts."""
 _LEAST_BYTES: Final = 1_000_000_000
+_MOST_BYTES: Final = 2**63 - 1
 _BASE_BYTES: Final = 500_000_000
 """Held whatever the number of threads: libraries, a block being read, another being coded."""
 _THREAD_BYTES: Final = 120_000_000
@@ -28,7 +29,9 @@ class MemoryBudget:
     """Threads that the user allows; None is all cores."""
 
     def __post_init__(self) -> None:
-        """Refuse less memory than the work needs."""
+        """Refuse less memory than the work needs, and more than there is anywhere."""
+        if self.total_bytes > _MOST_BYTES:
+            raise UsageError("--memory is more than any machine has: give what this one can spare")
         if self.total_bytes < _LEAST_BYTES:
             raise UsageError(
                 f"--memory {format_size(self.total_bytes)} is too little: "

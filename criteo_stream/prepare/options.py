@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from criteo_stream.base.amounts import parse_size
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.options import declared, option, options, refuse_unknown_names
+from criteo_stream.base.options import LARGEST_SEED, declared, option, options, refuse_unknown_names
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.memory_budget import MemoryBudget
 
@@ -65,7 +65,9 @@ class PrepareOptions:
         chosen_by="no limit",
         at_least=1,
     )
-    seed: int = option(default=0, help="Random seed for the split and the shuffling.")
+    seed: int = option(
+        default=0, help="Random seed for the split and the shuffling.", at_most=LARGEST_SEED
+    )
     keep_order: bool = option(default=False, help="Keep the rows of a block in their order.")
     short_lines: ShortLines = option(
         default="reject", help="Reject or pad lines that lack only trailing separators."
@@ -180,7 +182,7 @@ def checked(given: Mapping[str, Any]) -> tuple[PrepareOptions, PrepareExecution]
     refuse_unknown_names(given, [*declared(PrepareOptions), *declared(PrepareExecution)])
     memory = given.get("memory")
     if not isinstance(memory, bool) and isinstance(memory, numbers.Integral):
-        given = {**given, "memory": str(memory)}  # bytes
+        given = {**given, "memory": str(min(memory, 2**63))}  # bytes; a longer text has no limit
     deciding, other = (
         {name: value for name, value in given.items() if name in declared(cls)}
         for cls in (PrepareOptions, PrepareExecution)

@@ -25,7 +25,13 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest, ShardEntry
-from criteo_stream.prepare.announce import order_text, plan_text, reuse_text, short_days
+from criteo_stream.prepare.announce import (
+    empty_vocabularies,
+    order_text,
+    plan_text,
+    reuse_text,
+    short_days,
+)
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
 from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.build_manifest import build_manifest
@@ -124,7 +130,7 @@ class _Preparation:
                 resumed, manifest = True, self._finished()
             else:
                 resumed, manifest = self._prepare(workspace, peak)
-                self.warnings += short_days(self.sources, manifest)
+                self.warnings += short_days(self.sources, manifest) + empty_vocabularies(manifest)
             workspace.remove()
         return PrepareResult(
             out=self.out,

@@ -1,13 +1,20 @@
-"""The options of training: those that decide a run's weights, and how training is executed."""
+"""The options of training that decide a run's weights."""
 
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.options import declared, from_dict, option, options, to_dict
+from criteo_stream.base.options import (
+    LARGEST_SEED,
+    declared,
+    from_dict,
+    option,
+    options,
+    to_dict,
+)
+from criteo_stream.data.rank_share import MOST_LANES
 
 Numeric = Literal["value", "bins", "both"]
 Bilinear = Literal["all", "each", "interaction"]
@@ -16,6 +23,11 @@ Metric = Literal["auc", "log_loss"]
 
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
+_LONGEST: Final = 1 << 20
+"""Longest vector, largest layer and most bins: beyond, the sizes of tables overflow."""
+_LARGEST: Final = 1e6
+"""Rates and penalties beyond overflow float32 within a few steps."""
+_MOST_LAYERS: Final = 100
 _FORMER_NAMES: Final = {"monitor": "metric"}
 """Options of runs begun before they were renamed."""
 
@@ -55,6 +67,7 @@ class TrainConfig:
         help="Give each id a vector of this length.",
         chosen_by="16; ffm 4",
         at_least=1,
+        at_most=_LONGEST,
     )
     hidden: str = option(
         default="64,32",
@@ -80,12 +93,14 @@ class TrainConfig:
         help="Cut each integer column into this many bins of equal frequency.",
         chosen_by="32, or 16 below 200k training rows",
         at_least=1,
+        at_most=_LONGEST,
     )
     init_scale: float | None = option(
         default=None,
         help="Draw the initial embeddings with this standard deviation.",
         chosen_by="0.01; ffm 0.03",
         at_least=0,
+        at_most=_LARGEST,
     )
     epochs: int | None = option(
         default=None,
@@ -104,12 +119,14 @@ class TrainConfig:
         help="Rise to this learning rate, then decay to zero.",
         chosen_by="0.01 to 0.02, by batch size",
         at_least=0,
+        at_most=_LARGEST,
     )
     epsilon: float | None = option(
         default=None,
         help="Set Adam's epsilon on the tables; a larger one damps the steps of rare ids.",
         chosen_by="1e-4; ffm 1e-5",
-        at_least=0,
+        at_least=1e-30,
+        at_most=_LARGEST,
     )
     warmup: float = option(
         default=0.02,
@@ -118,21 +135,29 @@ class TrainConfig:
         below=1,
     )
     l2_linear: float = option(
-        default=0.0, help="Penalize the linear weights of looked-up rows with this L2.", at_least=0
+        default=0.0,
+        help="Penalize the linear weights of looked-up rows with this L2.",
+        at_least=0,
+        at_most=_LARGEST,
     )
     l2_embedding: float | None = option(
         default=None,
         help="Penalize the vectors of looked-up rows with this L2.",
         chosen_by="300 / training rows; ffm 100 / training rows",
         at_least=0,
+        at_most=_LARGEST,
     )
     seed: int = option(
-        default=0, help="Random seed for the initial weights and the order of rows.", at_least=0
+        default=0,
+        help="Random seed for the initial weights and the order of rows.",
+        at_least=0,
+        at_most=LARGEST_SEED,
     )
     lanes: int = option(
         default=16,
         help="Mix each batch from this many sequences of row groups; at least the number of ranks.",
         at_least=1,
+        at_most=MOST_LANES,
     )
     evaluate_every: int = option(
         default=0,
@@ -149,8 +174,18 @@ class TrainConfig:
 
     def check_together(self) -> None:
         """Refuse layers that are not sizes."""
-        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", self.hidden):
-            raise UsageError(f"--hidden is {self.hidden!r}, expected sizes like 64,32")
+        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", self.hidden, re.ASCII):
+            raise UsageError(f"--hidden is {self.hidden[:80]!r}, expected sizes like 64,32")
+        sizes = self.hidden.split(",")
+        # Length first: Python refuses to read numbers of thousands of digits.
+        if (
+            any(len(size) > 7 or int(size) > _LONGEST for size in sizes)
+            or len(sizes) > _MOST_LAYERS
+        ):
+            raise UsageError(
+                f"--hidden is {self.hidden[:80]!r}, expected at most {_MOST_LAYERS} layers of at "
+                f"most {_LONGEST:,}"
+            )
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
@@ -165,7 +200,8 @@ class TrainConfig:
         * epochs: one from three million rows on; up to three passes below.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
-        * learning_rate: 0.01, and from 2,048 rows per batch on in proportion to its square root.
+        * learning_rate: 0.01, and from 2,048 rows per batch on in proportion to its square root; no
+          batch has more rows than there are.
         * l2_embedding: 300 / rows (ffm: 100 / rows), a penalty of fixed weight against the sum of
           all losses.
 
@@ -173,6 +209,7 @@ class TrainConfig:
         """
         least, most = _BATCH_SIZES
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
+        rows_in_batch = min(batch_size, rows)
         by_model = _DEFAULTS_OF.get(self.model, _DEFAULTS)
         chosen = {
             "embedding_dim": by_model.embedding_dim,
@@ -181,7 +218,7 @@ class TrainConfig:
             "bins": 32 if rows >= 200_000 else 16,
             "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
             "batch_size": batch_size,
-            "learning_rate": float(f"{0.01 * math.sqrt(max(1, batch_size / 2048)):.3g}"),
+            "learning_rate": float(f"{0.01 * math.sqrt(max(1, rows_in_batch / 2048)):.3g}"),
             "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),
         }
         given = {name: value for name, value in self.to_dict().items() if value is not None}
@@ -224,63 +261,6 @@ class ResolvedConfig(TrainConfig):
         """The options that were left open and the values they got, as flags."""
         values = ((name, getattr(self, name)) for name in asked.open_options)
         return ", ".join(f"{flag(name)} {value}" for name, value in values)
-
-
-@options
-class Execution:
-    """How training is executed; but for ``from_run`` the weights do not depend on it."""
-
-    from_run: Path | None = option(
-        default=None,
-        help="Start from the best weights of this run.",
-        chosen_by="random weights",
-        flag="from",
-    )
-    trust_model: bool = option(
-        default=False,
-        help="Import the model that the run of --from, or the file of --config, names by its path.",
-    )
-    checkpoint_every: int = option(
-        default=0,
-        help="Save a checkpoint every so many training rows; each evaluation ends in one too.",
-        at_least=0,
-        in_rows=True,
-    )
-    checkpoint_minutes: float = option(
-        default=10.0,
-        help="Save a checkpoint every so many minutes; 0 saves by rows and evaluations only.",
-        at_least=0,
-    )
-    keep: int = option(
-        default=2, help="Keep this many of the latest checkpoints, beside the best.", at_least=1
-    )
-    workers: int = option(
-        default=1, help="Read with this many loader threads per rank; 0 reads inline.", at_least=0
-    )
-    threads: int | None = option(
-        default=None,
-        help="Compute with this many threads per rank.",
-        chosen_by="cores / ranks",
-        at_least=1,
-    )
-    tensorboard: bool = option(
-        default=False, help="Write TensorBoard's event files into RUN/tensorboard."
-    )
-    quiet: bool = option(default=False, help="Show no progress.")
-
-
-class ExecutionKeywords(TypedDict, total=False):
-    """The options of `Execution` as keywords of a call; a test keeps the two alike."""
-
-    from_run: Path | str | None
-    trust_model: bool
-    checkpoint_every: int
-    checkpoint_minutes: float
-    keep: int
-    workers: int
-    threads: int | None
-    tensorboard: bool
-    quiet: bool
 
 
 def flag(name: str) -> str:

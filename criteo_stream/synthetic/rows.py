@@ -49,10 +49,13 @@ def generate(rows: int, seed: int, start: int = 0, *, labelled: bool = True) -> 
     Raises:
         UsageError: a number is out of its range.
     """
-    if rows < 0 or start < 0:
-        raise UsageError(f"cannot draw {rows} rows from row {start} on: neither may be negative")
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"seed {seed} is out of range: choose one from 0 to 2^64 - 1")
+    for name, value, end in (
+        ("number of rows", rows, 2**63),
+        ("first row", start, 2**63),
+        ("seed", seed, 2**64),
+    ):
+        if not hasattr(value, "__index__") or not 0 <= value < end:
+            raise UsageError(f"the {name} is out of range: give a whole number from 0 to {end - 1}")
     return _generate(rows, seed, start, labelled)
 
 

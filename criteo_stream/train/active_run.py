@@ -14,7 +14,8 @@ from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
 from criteo_stream.predict.restore import load_run, load_weights
 from criteo_stream.runs.checkpoint import Checkpoint
-from criteo_stream.runs.config import Execution, ResolvedConfig
+from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.state import TrainState, moments_in, random_state_in, weights_in
 from criteo_stream.train.early_stopping import EarlyStopping
 from criteo_stream.train.meters import RunningLoss

@@ -12,8 +12,9 @@ from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.measure import EVALUATION_BATCH
 from criteo_stream.runs.checkpoint import CheckpointFolder
-from criteo_stream.runs.config import Execution, ResolvedConfig
+from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.curves import plot_all
+from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.tensorboard import Board
 from criteo_stream.sparse.exchange import distributed

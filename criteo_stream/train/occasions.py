@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from criteo_stream.base.ranks import Ranks
-from criteo_stream.runs.config import Execution
+from criteo_stream.runs.execution import Execution
 from criteo_stream.train.signals import StopSignal
 
 _AGREE_STEPS: Final = 8

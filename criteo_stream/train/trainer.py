@@ -22,7 +22,8 @@ from criteo_stream.models import check_model
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
 from criteo_stream.predict.scorer import Predictions, predict_run
-from criteo_stream.runs.config import Execution, ExecutionKeywords, ResolvedConfig, TrainConfig
+from criteo_stream.runs.config import ResolvedConfig, TrainConfig
+from criteo_stream.runs.execution import Execution, ExecutionKeywords
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.train.assembly import train
 from criteo_stream.train.limits import refuse_one_label

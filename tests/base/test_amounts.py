@@ -33,6 +33,14 @@ def test_every_thousandth_is_exact() -> None:
     assert all(parse_rows(f"{n // 10}.{n % 10}k") == n * 100 for n in range(1, 100_000))
 
 
+@pytest.mark.parametrize("text", ["9223372036854775808", "9" * 30, "9" * 400 + "G", "9" * 5000])
+def test_more_rows_than_64_bits_count_are_refused(text: str) -> None:
+    assert parse_rows("9223372036854775807") == 2**63 - 1
+    with pytest.raises(UsageError) as caught:
+        parse_rows(text)
+    assert len(str(caught.value)) < 120
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
@@ -74,7 +82,7 @@ def test_what_is_no_number_of_rows_is_one_sentence(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_rows(text)
     assert str(caught.value) == (
-        f"{text!r} is not a number of rows: write it like 500k, 2M or 45840617"
+        f"{text[:40]!r} is not a number of rows: write it like 500k, 2M or 45840617"
     )
 
 
@@ -82,7 +90,7 @@ def test_what_is_no_number_of_rows_is_one_sentence(text: str) -> None:
 def test_what_is_no_size_is_one_sentence(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_size(text)
-    assert str(caught.value) == f"{text!r} is not a size: write it like 2GB, 500MB or 1.5GiB"
+    assert str(caught.value) == f"{text[:40]!r} is not a size: write it like 2GB, 500MB or 1.5GiB"
 
 
 @given(st.text())

@@ -13,10 +13,11 @@ from criteo_stream.base.options import declared, from_dict, option, options, to_
 @options
 class Sample:
     rows: int = option(default=10, help="Read this many rows.", at_least=1)
+    seed: int = option(default=0, help="Draw with this seed.", at_least=0, at_most=2**64 - 1)
     rate: float = option(default=0.5, help="Use this rate.", at_least=0, below=1)
     way: Literal["in", "out"] = option(default="in", help="Go this way.")
     scale: float | None = option(
-        default=None, help="Scale by this.", chosen_by="1 a row", at_least=0
+        default=None, help="Scale by this.", chosen_by="1 a row", at_least=0, at_most=1e6
     )
     shout: bool = option(default=False, help="Speak up.")
     place: Path | None = option(default=None, help="Write there.", flag="at")
@@ -41,7 +42,7 @@ def test_a_narrower_class_keeps_the_checks() -> None:
 
 def test_what_an_option_says_of_itself() -> None:
     found = declared(Sample)
-    assert list(found) == ["rows", "rate", "way", "scale", "shout", "place", "names"]
+    assert list(found) == ["rows", "seed", "rate", "way", "scale", "shout", "place", "names"]
     assert found["way"].choices == ("in", "out")
     assert found["way"].kind is str
     assert found["scale"].may_be_open
@@ -65,6 +66,20 @@ def test_what_an_option_says_of_itself() -> None:
         ({"rate": float("nan")}, "--rate is nan, expected a finite number"),
         ({"scale": float("inf")}, "--scale is inf, expected a finite number"),
         ({"scale": -1}, "--scale is -1.0, expected at least 0"),
+        ({"scale": 1e308}, "--scale is 1e+308, expected at most 1,000,000"),
+        ({"scale": 2.5e6}, "--scale is 2,500,000, expected at most 1,000,000"),
+        ({"scale": 10**400}, "--scale is inf, expected a finite number"),
+        ({"scale": -(10**400)}, "--scale is -inf, expected a finite number"),
+        (
+            {"rows": 2**63},
+            "--rows is 9,223,372,036,854,775,808, expected at most 9,223,372,036,854,775,807",
+        ),
+        ({"rows": 10**400}, "--rows is about 1e400, expected at most 9,223,372,036,854,775,807"),
+        ({"rows": -(10**30)}, "--rows is about -1e30, expected at least 1"),
+        (
+            {"seed": 2**64},
+            "--seed is 18,446,744,073,709,551,616, expected at most 18,446,744,073,709,551,615",
+        ),
         ({"way": "up"}, "--way up is not known: use in, out"),
         ({"way": 3}, "--way is 3, expected text"),
         ({"shout": 1}, "--shout is 1, expected true or false"),
@@ -84,8 +99,8 @@ def test_nonsense_is_one_sentence(given: dict[str, Any], message: str) -> None:
 def test_numbers_of_other_libraries_become_plain() -> None:
     found = Sample(rows=np.int64(7), rate=np.float32(0.25), scale=3)  # type: ignore[arg-type]
     assert to_dict(found) == {
-        "rows": 7, "rate": 0.25, "way": "in", "scale": 3.0, "shout": False, "place": None,
-        "names": [],
+        "rows": 7, "seed": 0, "rate": 0.25, "way": "in", "scale": 3.0, "shout": False,
+        "place": None, "names": [],
     }  # fmt: skip
     assert [type(v) for v in (found.rows, found.rate, found.scale)] == [int, float, float]
 

@@ -22,7 +22,8 @@ from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
 from criteo_stream.predict.scorer import Scorer
 from criteo_stream.prepare.apply_fit import load_encoder
-from criteo_stream.runs.config import Execution, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.folder import RunFolder
 from tests.support import processes
 from tests.support.paths import real_rows

@@ -7,7 +7,8 @@ import pytest
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared
 from criteo_stream.prepare.options import PrepareOptions
-from criteo_stream.runs.config import Execution, ExecutionKeywords, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.execution import Execution, ExecutionKeywords
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,16 @@ def test_open_options_go_by_the_training_rows(
     assert resolved.batch_size == batch_size
     assert resolved.learning_rate == learning_rate
     assert resolved.l2_embedding == l2_embedding
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "rows", "learning_rate"),
+    [(65_536, 10**6, 0.0566), (65_536, 8192, 0.02), (2**63 - 1, 8192, 0.02), (10**6, 710, 0.01)],
+)
+def test_the_learning_rate_goes_by_the_rows_that_a_batch_has(
+    batch_size: int, rows: int, learning_rate: float
+) -> None:
+    assert TrainConfig(batch_size=batch_size).resolved(rows).learning_rate == learning_rate
 
 
 def test_bins_go_by_the_training_rows() -> None:
@@ -69,6 +80,15 @@ def test_min_count_goes_by_the_training_rows(given: int | None, rows: int, expec
         ({"epochs": "2"}, "--epochs is '2', expected a whole number"),
         ({"hidden": (64, 32)}, "--hidden is (64, 32), expected text"),
         ({"hidden": "64,x"}, "--hidden is '64,x', expected sizes like 64,32"),
+        (
+            {"hidden": "1000000000000"},
+            "--hidden is '1000000000000', expected at most 100 layers of at most 1,048,576",
+        ),
+        (
+            {"hidden": "9" * 5000},
+            f"--hidden is '{'9' * 80}', expected at most 100 layers of at most 1,048,576",
+        ),
+        ({"epsilon": 0.0}, "--epsilon is 0.0, expected at least 1e-30"),
         ({"lanes": 2.5}, "--lanes is 2.5, expected a whole number"),
         ({"numeric": "log"}, "--numeric log is not known: use value, bins, both"),
         ({"epoch": 3}, "unknown option epoch: did you mean epochs?"),

@@ -85,7 +85,7 @@ def test_any_seed_of_64_bits() -> None:
     for seed in (-1, 2**64):
         with pytest.raises(UsageError, match="seed"):
             generate(1, seed)
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="first row"):
         generate(1, 0, start=-1)
 
 

@@ -24,7 +24,8 @@ from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.predict.restore import load_run
 from criteo_stream.runs import checkpoint
 from criteo_stream.runs.checkpoint import CheckpointFolder
-from criteo_stream.runs.config import Execution, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import History, HistoryLine
 from criteo_stream.runs.state import weights_in
