@@ -37,7 +37,8 @@ def refuse_foreign(data: DataFolder) -> None:
         return
     if not out.is_dir():
         raise OutputError(f"{out} exists and is not a folder: choose another --out")
-    for path in (data.manifest, *_parts(data), data.work, out / TRASH_NAME):
+    work = [data.work, *(data.work / name for name in sorted(_WORK_FOLDERS))]
+    for path in (data.manifest, *_parts(data), *work, out / TRASH_NAME):
         if path.is_symlink():
             raise OutputError(
                 f"{path} is a link, and a data set's files are never written or removed through "

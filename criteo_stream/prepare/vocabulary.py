@@ -24,6 +24,9 @@ from criteo_stream.data.parquet import opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 
+FREQUENT: Final = ".frequent"
+BY_ID: Final = ".by_id"
+"""Suffixes of files that are needed only while a vocabulary is built."""
 SLICE_ENTRIES: Final = 1 << 20
 _SCHEMA: Final = pa.schema(
     [
@@ -61,7 +64,7 @@ def build_vocabulary(
         min_count: rarer values become OOV.
         max_vocabulary: keep at most this many known values, the most frequent.
     """
-    frequent = lookup_path.with_name(f".{lookup_path.stem}.frequent")
+    frequent = lookup_path.with_name(f".{lookup_path.stem}{FREQUENT}")
     distinct, dropped, histogram = _keep_frequent(parts, frequent, min_count)
     counts_seen = np.array(sorted(histogram, reverse=True), np.int64)
     how_many = np.array([histogram[c] for c in counts_seen.tolist()], np.int64)
@@ -72,7 +75,7 @@ def build_vocabulary(
     next_rank = dict(
         zip(counts_seen.tolist(), (np.cumsum(how_many) - how_many).tolist(), strict=True)
     )
-    by_id = _ById(lookup_path.with_name(f".{lookup_path.stem}.by_id"), known)
+    by_id = _ById(lookup_path.with_name(f".{lookup_path.stem}{BY_ID}"), known)
     with atomic_path(lookup_path) as partial, partial.open("wb") as file:
         lookup = LookupFile(file, known)
         for values, counts in _read_frequent(frequent):

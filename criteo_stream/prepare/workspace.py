@@ -22,10 +22,13 @@ from criteo_stream.base.storage import (
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
+from criteo_stream.prepare.vocabulary import BY_ID, FREQUENT
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, damaged
 
 _FORMAT: Final = 3
 """Version of the files in the working folder; unfinished work of any other is refused."""
+
+_HALF_MADE: Final = {".partial", BY_ID, FREQUENT}
 
 _Record = TypeVar("_Record")
 
@@ -170,10 +173,8 @@ def _is_unsealed(task: object) -> bool:
 
 
 def _remove_half_made(folder: Path) -> None:
-    """Remove what a killed try was writing: under names with a dot until it is whole."""
+    """Remove what a killed try was writing, under the names that it has until it is whole."""
     for path in folder.iterdir():
-        if path.name.startswith("."):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        is_half_made = path.name.startswith(".") and path.suffix in _HALF_MADE
+        if is_half_made and not path.is_dir():
+            path.unlink()

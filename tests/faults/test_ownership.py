@@ -97,7 +97,7 @@ def test_restart_leaves_files_that_others_put_into_our_folders(
     assert found == expected
 
 
-@pytest.mark.parametrize("name", ["train", "vocabulary", ".work", "quantiles.parquet"])
+@pytest.mark.parametrize("name", ["train", "vocabulary", ".work", "quantiles.parquet", ".work/fit"])
 @pytest.mark.parametrize("restart", [False, True])
 def test_no_write_and_no_removal_goes_through_a_link(
     raw: Path, tmp_path: Path, name: str, *, restart: bool
@@ -106,16 +106,37 @@ def test_no_write_and_no_removal_goes_through_a_link(
     prepare(raw, out, **OPTIONS)
     elsewhere.mkdir()
     (elsewhere / "part-00000.parquet").write_bytes(b"theirs")
+    (elsewhere / ".C1.lookup.partial").write_bytes(b"theirs")
     path = out / name
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
     path.symlink_to(elsewhere)
     (out / "manifest.json").unlink()
     before = everything(tmp_path)
     with pytest.raises(OutputError, match="is a link"):
         prepare(raw, out, restart=restart, **OPTIONS)
     assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("task", [b"", b"{", b"\xff", None])
+def test_unfinished_work_is_ours_though_its_task_is_damaged(
+    raw: Path, tmp_path: Path, expected: dict[str, Any], task: bytes | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "data"
+    stop_early(raw, out, monkeypatch)
+    path = out / ".work" / "task.json"
+    path.unlink()
+    if task is not None:
+        path.write_bytes(task)
+    before = everything(out)
+    with pytest.raises(OutputError, match=r"task\.json is (damaged|missing).*--restart"):
+        prepare(raw, out, **OPTIONS)
+    assert everything(out) == before
+    prepare(raw, out, restart=True, **OPTIONS)
+    assert content(out) == expected
 
 
 @pytest.mark.parametrize("finished", [False, True])

@@ -168,6 +168,67 @@ def test_a_file_that_is_no_longer_one_is_told(
     outcome(raw, out, Path(name).name, expected)
 
 
+def test_a_borrowed_fit_is_compared_too(
+    raw: Path, stopped: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = tmp_path / "fitted"
+    prepare(raw, fitted, **SETTINGS)
+    borrowed = {"fit_from": str(fitted), "block_rows": 150, "max_bad_rows": 5, "workers": 1}
+    prepare(raw, tmp_path / "whole", **borrowed)
+    half, out = tmp_path / "half", tmp_path / "data"
+    with monkeypatch.context() as patch:
+        patch.setattr(stage3_encode, "remove_scratch", stops_after(2, stage3_encode.remove_scratch))
+        with pytest.raises(StoppedError):
+            prepare(raw, half, **borrowed)
+
+    again(half, out)
+    lookup = out / ".work/fit/C4.lookup"
+    taken = lookup.stat().st_ino
+    with monkeypatch.context() as patch:  # a try more, to see what it keeps
+        patch.setattr(stage3_encode, "remove_scratch", stops_after(1, stage3_encode.remove_scratch))
+        with pytest.raises(StoppedError):
+            prepare(raw, out, **borrowed)
+    assert lookup.stat().st_ino == taken
+    prepare(raw, out, **borrowed)
+    assert content(out) == content(tmp_path / "whole")
+
+    for name in (".work/fit/I5.table", ".work/fit/C4.lookup", "vocabulary/C4.parquet"):
+        again(half, out)
+        flip(out / name, random.Random(name))
+        with pytest.raises(CriteoStreamError, match=f"{Path(name).name} is damaged .*--restart"):
+            prepare(raw, out, **borrowed)
+    again(half, out)
+    flip(fitted / "vocabulary/C4.parquet", random.Random(0))  # no longer needed
+    flip(out / "quantiles.parquet", random.Random(0))  # taken anew
+    prepare(raw, out, **borrowed)
+    assert content(out) == content(tmp_path / "whole")
+    with pytest.raises(CriteoStreamError, match=r"C4\.parquet is damaged"):
+        prepare(raw, tmp_path / "new", **borrowed)
+
+
+def test_half_made_files_of_a_killed_try_are_removed(
+    raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    out = tmp_path / "data"
+    again(stopped["fit"], out)
+    work = DataFolder(out).work
+    left = [work / "fit" / ".C1.frequent", work / "fit" / ".C1.by_id", work / ".task.json.partial",
+            work / "blocks" / ".00000-00009.rows.partial"]  # fmt: skip
+    for path in left:
+        path.write_bytes(b"half")
+    theirs = work / "fit" / ".notes"
+    theirs.write_bytes(b"theirs")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage2_fit, "write_record", stops_after(0, stage2_fit.write_record))
+        with pytest.raises(StoppedError):
+            prepare(raw, out, **SETTINGS)
+    assert not [path for path in left if path.exists()]
+    assert theirs.exists()
+    prepare(raw, out, **SETTINGS)
+    assert content(out) == expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["fit", "encode"])
 def test_every_file_at_many_places(

@@ -2,6 +2,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ from criteo_stream.prepare.quantiles import (
     FittedColumn,
     QuantileTable,
     build_table,
+    open_table,
     read_tables,
+    write_table,
     write_tables,
 )
 
@@ -132,3 +136,35 @@ def test_tables_read_back_as_they_were(tmp_path: Path) -> None:
             np.testing.assert_array_equal(
                 getattr(read[name].table, part), getattr(column.table, part)
             )
+
+
+def test_mapped_tables_are_as_they_were(tmp_path: Path) -> None:
+    for fitted in (np.array([3, -2, 3]), np.empty(0, np.int64)):
+        table = table_of(fitted)
+        write_table(tmp_path / "I1.table", table)
+        mapped = open_table(tmp_path / "I1.table")
+        for part in ("values", "below", "up_to"):
+            np.testing.assert_array_equal(getattr(mapped, part), getattr(table, part))
+
+
+def test_the_file_of_tables_is_the_one_that_arrow_makes_of_rows(tmp_path: Path) -> None:
+    """Its bytes are in the fit's fingerprint: putting it together on disk may not change them."""
+    random = np.random.default_rng(5)
+    sizes = {"I1": 300_000, "I2": 0, "I3": 1, "I4": 50_000}  # more than a page, and less
+    columns = {
+        name: FittedColumn(
+            table=table_of(random.integers(-(10**9), 10**9, size)),
+            mean=0.5 if size else None,
+            missing=size,
+        )
+        for name, size in sizes.items()
+    }
+    write_tables(tmp_path / "q.parquet", columns)
+    written = pq.read_table(tmp_path / "q.parquet")
+    lists = ("value", "rows_below", "rows_up_to")
+    fields = [f.with_type(pa.list_(pa.int64())) if f.name in lists else f for f in written.schema]
+    rows = pa.Table.from_pylist(written.to_pylist(), schema=pa.schema(fields))
+    encoding = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in lists}
+    pq.write_table(rows, tmp_path / "rows.parquet", use_dictionary=False, column_encoding=encoding)
+    assert (tmp_path / "q.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["q.parquet", "rows.parquet"]
