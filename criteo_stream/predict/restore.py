@@ -11,7 +11,7 @@ from criteo_stream.base.paths import user_path
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
 from criteo_stream.predict.trust import refuse_untrusted_model
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.state import TrainState, weights_in

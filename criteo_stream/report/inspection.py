@@ -160,7 +160,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
 
 
 def _inspect_run(path: Path, *, verify: bool) -> Inspection:
-    from criteo_stream.runs.checkpoint import CheckpointFolder
+    from criteo_stream.runs.checkpoint_folder import CheckpointFolder
     from criteo_stream.runs.state import TrainState, weights_in
 
     folder = RunFolder(path)

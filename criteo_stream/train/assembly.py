@@ -11,7 +11,7 @@ from criteo_stream.base.terminal import say
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.measure import EVALUATION_BATCH
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.curves import plot_all
 from criteo_stream.runs.execution import Execution

@@ -12,7 +12,7 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import Batch
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.train.active_run import ActiveRun
 from criteo_stream.train.diverged import all_finite, offending_columns
 from criteo_stream.train.occasions import Occasions

@@ -17,8 +17,8 @@ import pytest
 from criteo_stream import predict_run, write_report
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.storage import atomic_path
-from criteo_stream.runs import checkpoint
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs import checkpoint, checkpoint_folder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from tests.support.data_sets import prepare
 from tests.support.processes import wait_for
 from tests.support.raw_lines import raw_lines, write_raw
@@ -155,7 +155,7 @@ def test_a_reader_beside_a_training_takes_the_next_checkpoint(
         if not moved:
             moved.append(path)
             best.rename(later)
-            checkpoint.point_link(folder, "best", later)
+            checkpoint_folder.point_link(folder, "best", later)
         return original(path)
 
     monkeypatch.setattr(checkpoint, "file_crc32", dropped_meanwhile)

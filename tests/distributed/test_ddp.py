@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from tests.support.processes import TIMEOUT, Plan, start, torchrun, wait_for
 from tests.support.training import as_flags, farthest, figures, fit, outcome, tiny_set, weights
 

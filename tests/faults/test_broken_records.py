@@ -16,7 +16,7 @@ import tomli_w
 from criteo_stream.base.records import sealed
 from criteo_stream.base.toml import read_toml
 from criteo_stream.cli import main
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from tests.support.broken_records import Spelled, broken_records, to_json
 from tests.support.training import as_flags, fit
 

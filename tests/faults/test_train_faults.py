@@ -17,7 +17,7 @@ import pytest
 
 from criteo_stream.base.errors import DataSetError, OutputError
 from criteo_stream.data.folder import MANIFEST_NAME
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from tests.support.processes import Plan, Running, start, wait_for
 from tests.support.training import Outcome, as_flags, figures, fit, outcome
 
@@ -133,10 +133,10 @@ def test_killed_at_many_random_moments(
     assert outcome(tmp_path / "run") == undisturbed(ranks, **LONGER)
 
 
-CHECKPOINT = "criteo_stream.runs.checkpoint:"
+CHECKPOINT = "criteo_stream.runs.checkpoint_folder:"
 MOMENTS = [
-    Plan(target=CHECKPOINT + "write_tensors", call=3, when="before"),
-    Plan(target=CHECKPOINT + "write_tensors", call=3, when="after"),
+    Plan(target="criteo_stream.runs.checkpoint:write_tensors", call=3, when="before"),
+    Plan(target="criteo_stream.runs.checkpoint:write_tensors", call=3, when="after"),
     Plan(target=CHECKPOINT + "write_checkpoint", call=3, when="after"),
     Plan(target=CHECKPOINT + "point_link", call=1),
     Plan(target=CHECKPOINT + "point_link", call=3),
@@ -199,7 +199,7 @@ def test_killed_while_a_slow_save_follows_a_signal(
 ) -> None:
     """What torchrun does to a save that takes longer than its patience."""
     mark = tmp_path / "saving"
-    plan = Plan(target=CHECKPOINT + "write_tensors", call=3, act="slow")
+    plan = Plan(target="criteo_stream.runs.checkpoint:write_tensors", call=3, act="slow")
     flags = as_flags(**PLAN, workers=1)
     command = ["train", str(data), "--out", str(tmp_path / "run"), *flags]
     running = start(command, tmp_path, plan=plan, env={"SLOW_MARK": str(mark)})

@@ -13,7 +13,8 @@ from torch import Tensor
 from criteo_stream.base.errors import CriteoStreamError, RunError
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.report.inspection import inspect
-from criteo_stream.runs.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
+from criteo_stream.runs.checkpoint import read_checkpoint, write_checkpoint
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.history import History, HistoryLine
 from tests.support.damaged_files import flip
 from tests.support.training import fit

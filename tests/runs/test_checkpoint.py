@@ -11,11 +11,11 @@ from criteo_stream.base.errors import OutputError, RunError
 from criteo_stream.base.storage import file_crc32
 from criteo_stream.runs.checkpoint import (
     Checkpoint,
-    CheckpointFolder,
     describe_checkpoint,
     read_checkpoint,
     state_crc32,
 )
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.tensorfile import write_tensors
 
 

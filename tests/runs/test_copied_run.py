@@ -11,7 +11,8 @@ import pytest
 
 from criteo_stream import evaluate_run
 from criteo_stream.base.errors import RunError
-from criteo_stream.runs.checkpoint import Checkpoint, CheckpointFolder
+from criteo_stream.runs.checkpoint import Checkpoint
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.pointer import point_link, read_pointer
 from tests.support.training import fit, outcome, stop_after
 

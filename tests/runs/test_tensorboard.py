@@ -29,7 +29,7 @@ def test_curves_are_the_history(data: Path, tmp_path: Path) -> None:
 def test_what_is_done_again_is_shown_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from criteo_stream.runs.checkpoint import CheckpointFolder
+    from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 
     save, calls = CheckpointFolder.save, []
 

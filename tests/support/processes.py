@@ -42,7 +42,7 @@ class Plan:
     """
 
     target: str = ""
-    """Like ``criteo_stream.runs.checkpoint:CheckpointFolder.save``; empty for no plan."""
+    """Like ``criteo_stream.runs.checkpoint_folder:CheckpointFolder.save``; empty for no plan."""
     call: int = 1
     act: str = "kill"
     """``kill`` itself, ``raise``, ``slow`` (sleep a minute) or send itself a signal by name."""

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from criteo_stream import Trainer
-from criteo_stream.runs.checkpoint import Checkpoint, CheckpointFolder
+from criteo_stream.runs.checkpoint import Checkpoint
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.history import History
 from criteo_stream.runs.state import weights_in

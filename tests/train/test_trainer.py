@@ -22,8 +22,8 @@ from criteo_stream.base.toml import read_toml
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.predict.restore import load_run
-from criteo_stream.runs import checkpoint
-from criteo_stream.runs.checkpoint import CheckpointFolder
+from criteo_stream.runs import checkpoint, checkpoint_folder
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.folder import RunFolder
@@ -203,7 +203,7 @@ def test_best_is_loaded_whatever_the_order_of_actions(
     data: Path, undisturbed: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash after a checkpoint's rename leaves the links on the one before."""
-    original = checkpoint.point_link
+    original = checkpoint_folder.point_link
 
     def crash_at_best(folder: Path, name: str, target: Path) -> None:
         if name == "best" and target.name > "step-0000000020":
@@ -211,7 +211,7 @@ def test_best_is_loaded_whatever_the_order_of_actions(
         original(folder, name, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "point_link", crash_at_best)
+        patch.setattr(checkpoint_folder, "point_link", crash_at_best)
         with pytest.raises(Crash):
             fit(data, tmp_path / "run", **PLAN)
     fit(data, tmp_path / "run", **PLAN)
