@@ -9,9 +9,12 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from criteo_stream.base.control_groups import group_free_bytes
 
 
 def tree_bytes(pid: int) -> int:
@@ -39,19 +42,18 @@ def process_tree(pid: int) -> Iterator[int]:
         yield from process_tree(int(child))
 
 
-def available_bytes() -> int | None:
-    """Bytes that can still be allocated, within the control group's limit; None if unknown."""
-    free = []
-    try:
-        text = Path("/proc/meminfo").read_text()
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes that can still be allocated, within the control groups' limits; None if unknown.
+
+    Args:
+        root: what ``/proc`` and ``/sys`` are below.
+    """
+    group = group_free_bytes(root)
+    free = [] if group is None else [group]
+    with suppress(OSError):  # not Linux
+        text = (root / "proc" / "meminfo").read_text()
         free += [int(kb) * 1024 for kb in re.findall(r"MemAvailable:\s+(\d+) kB", text)]
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free.append(int(limit) - int((group / "memory.current").read_text()))
-    except OSError:  # not Linux, or without control groups of version 2
-        pass
-    return max(0, min(free)) if free else None
+    return min(free, default=None)
 
 
 class PeakMemory:
