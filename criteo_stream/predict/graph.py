@@ -1,6 +1,7 @@
 """A model as a graph of plain operations: a `torch.export` program, or ONNX."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor
         import onnxscript  # noqa: F401
     except ImportError:
         raise UsageError(_INSTALL) from None
+    # Read when it is loaded; else it leaves an id and a database in the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     with _exporter_unheard():
         torch.onnx.export(
