@@ -8,7 +8,7 @@ from criteo_stream.models.field_model import FieldModel
 from criteo_stream.models.fm import FM
 from criteo_stream.models.layers import CatEmbedding, CatLinear, FMLayer, NumEmbedding
 from criteo_stream.models.protocol import ProjectedInteraction
-from criteo_stream.models.registry import MODELS, build_model, check_model
+from criteo_stream.models.registry import MODELS, build_model, check_model, may_draw
 
 __all__ = [
     "FFM",
@@ -25,4 +25,5 @@ __all__ = [
     "ProjectedInteraction",
     "build_model",
     "check_model",
+    "may_draw",
 ]

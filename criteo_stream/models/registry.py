@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.random_numbers import RandomNumbers
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models.bilinear import BilinearFFM
@@ -37,8 +38,15 @@ MODELS: Final[dict[str, type[nn.Module]]] = {
 FIELDS: Final = len(FEATURE_COLUMNS)
 
 
-def build_model(config: ResolvedConfig, manifest: Manifest) -> nn.Module:
+def build_model(
+    config: ResolvedConfig, manifest: Manifest, random: RandomNumbers | None = None
+) -> nn.Module:
     """The model that a configuration asks for, sized by a data set.
+
+    Args:
+        config: of the run.
+        manifest: of the data set.
+        random: draws the initial weights; default a sequence that the run's seed begins.
 
     Raises:
         UsageError: no such model, or a user's that does not keep to the protocol.
@@ -53,9 +61,15 @@ def build_model(config: ResolvedConfig, manifest: Manifest) -> nn.Module:
     )
     sizes = len(manifest.numeric), manifest.categories, config.embedding_dim
     model = find_model(config.model)
-    if model is FM:
-        return FM(*sizes, **options)
-    return FieldModel(*sizes, _interaction(model, config), **options)
+    with (random or RandomNumbers(config.seed)).own():
+        if model is FM:
+            return FM(*sizes, **options)
+        return FieldModel(*sizes, _interaction(model, config), **options)
+
+
+def may_draw(config: ResolvedConfig) -> bool:
+    """Whether a model may draw random numbers in a step: a user's, by dropout for instance."""
+    return config.model not in MODELS
 
 
 def check_model(config: ResolvedConfig) -> None:
@@ -65,7 +79,8 @@ def check_model(config: ResolvedConfig) -> None:
         UsageError: no such model, or a user's that does not keep to the protocol.
     """
     if (model := find_model(config.model)) is not FM:
-        _interaction(model, config)
+        with RandomNumbers(config.seed).own():
+            _interaction(model, config)
 
 
 def find_model(name: str) -> type[nn.Module]:

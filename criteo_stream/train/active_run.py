@@ -1,6 +1,7 @@
 """A run under way: its data, model and optimizers, and what changes from step to step."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import torch
 from torch import nn
 
 from criteo_stream.base.errors import RunError
+from criteo_stream.base.random_numbers import RandomNumbers
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.models import build_model
+from criteo_stream.models import build_model, may_draw
 from criteo_stream.predict.restore import load_run, load_weights
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.config import ResolvedConfig
@@ -31,6 +33,8 @@ class ActiveRun:
     data: CriteoDataset
     """This rank's share of the train split."""
     model: nn.Module
+    random: RandomNumbers
+    """What the model draws, apart from all else that the process draws."""
     optimizers: Optimizers
     loss: RunningLoss
     early_stopping: EarlyStopping
@@ -53,8 +57,10 @@ class ActiveRun:
         Raises:
             RunError: the weights of ``from_run`` do not fit the model.
         """
-        torch.manual_seed(config.seed)
-        model = build_model(config, manifest).to(ranks.device)
+        if ranks.device.type == "cuda":
+            torch.cuda.manual_seed(config.seed)  # for what a user's model draws there
+        random = RandomNumbers(config.seed)
+        model = build_model(config, manifest, random).to(ranks.device)
         if from_run is not None:
             first = load_run(from_run, data.data, trust_model=trust_model)
             load_weights(model, first.model.state_dict(), from_run)
@@ -62,6 +68,7 @@ class ActiveRun:
             config=config,
             data=data,
             model=model,
+            random=random,
             optimizers=Optimizers(
                 model,
                 l2_linear=config.l2_linear,
@@ -71,6 +78,10 @@ class ActiveRun:
             loss=RunningLoss(ranks),
             early_stopping=EarlyStopping(config.metric, config.patience),
         )
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """A block in which the model is called, as long as it learns."""
+        return self.random.own() if may_draw(self.config) else nullcontext()
 
     @property
     def total_steps(self) -> int:
@@ -103,7 +114,7 @@ class ActiveRun:
             data=self.data.identity,
         )
         return state.checkpoint(
-            self.model.state_dict(), self.optimizers.state_tensors(), torch.get_rng_state()
+            self.model.state_dict(), self.optimizers.state_tensors(), self.random.state
         )
 
     def restore(self, checkpoint: Checkpoint, where: Path) -> None:
@@ -120,7 +131,7 @@ class ActiveRun:
             state = TrainState.of(checkpoint.state, where)
             load_weights(self.model, weights_in(checkpoint.tensors), where)
             self.optimizers.load_state_tensors(moments_in(checkpoint.tensors))
-            torch.set_rng_state(random_state_in(checkpoint.tensors).clone())
+            self.random.load(random_state_in(checkpoint.tensors))
             epoch, batch = divmod(state.step, self.data.steps)
             self.data.load_state_dict(state.data | {"epoch": epoch, "batch": batch})
             self.loss.load_state(state.loss)
@@ -144,4 +155,7 @@ def set_threads(
     if threads is None and checkpoint is not None:
         threads = TrainState.of(checkpoint.state, where).threads
     cores = len(os.sched_getaffinity(0))
+    # A Python thread has a number of its own from the first question on; before, it would take
+    # the one that another run sets meanwhile.
+    torch.get_num_threads()
     torch.set_num_threads(threads or max(1, cores // ranks.local_world_size))

@@ -84,13 +84,14 @@ class TrainLoop:
         training.optimizers.set_learning_rate(training.learning_rate(training.step))
         (numeric, _), label = batch
         try:
-            loss = train_step(
-                self.model,
-                training.optimizers,
-                on_device(batch, self.ranks.device),
-                training.data.rows_in_batch(training.step % training.data.steps),
-                self.ranks.world_size,
-            )
+            with training.drawing():
+                loss = train_step(
+                    self.model,
+                    training.optimizers,
+                    on_device(batch, self.ranks.device),
+                    training.data.rows_in_batch(training.step % training.data.steps),
+                    self.ranks.world_size,
+                )
         except LossNotFiniteError as error:
             raise self._diverged(str(error), training.step, numeric) from None
         training.loss.add(loss, len(label))
@@ -105,7 +106,8 @@ class TrainLoop:
                 nothing = torch.empty(0, len(training.data.manifest.numeric))
                 what = "a weight is no longer finite"
                 raise self._diverged(what, training.step - 1, nothing)
-        best = self.recorder.record(bar) if evaluate else False
+        with training.drawing():
+            best = self.recorder.record(bar) if evaluate else False
         checkpoint = training.checkpoint()
         if self.ranks.is_writer:
             self.checkpoints.save(training.step, checkpoint, best=best)
