@@ -26,7 +26,7 @@ from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import LABEL
-from criteo_stream.base.storage import atomic_path
+from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.predict.restore import load_run
 from criteo_stream.prepare.apply_fit import Encoder, load_encoder
 from criteo_stream.prepare.beginning import read_beginning
@@ -108,7 +108,7 @@ def predict(
         return chunk, parsed, scorer.inputs(parsed.frame)
 
     rows = first_row = rejected = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     workers = len(os.sched_getaffinity(0))
     with atomic_path(out, shared=True) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))

@@ -12,7 +12,7 @@ from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.base.storage import file_crc32, write_json
+from criteo_stream.base.storage import file_crc32, make_folder, write_json
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import (
     CategoricalColumn,
@@ -73,7 +73,7 @@ class Fitter:
 
     def fit(self, records: Sequence[BlockRecord]) -> Fit:
         """Merge all columns and write the fit's files into the data set."""
-        self._workspace.data.vocabularies.mkdir(exist_ok=True)
+        make_folder(self._workspace.data.vocabularies)
         left = set(FEATURE_COLUMNS) - fitted_columns(self._workspace)
         if left:
             for _ in self._pool.map(lambda r: verify_runs(self._workspace.blocks, r), records):
@@ -163,7 +163,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
     """
     manifest = Manifest.read(source)
     data = workspace.data
-    data.vocabularies.mkdir(exist_ok=True)
+    make_folder(data.vocabularies)
     for entry in manifest.fit_files:
         verify_file(source, entry)
         shutil.copyfile(source / entry.path, data.path / entry.path)

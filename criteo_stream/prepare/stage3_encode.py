@@ -21,7 +21,7 @@ from criteo_stream.base.schema import (
     ROW_GROUP_ROWS,
     SPLITS,
 )
-from criteo_stream.base.storage import write_json
+from criteo_stream.base.storage import make_folder, write_json
 from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.data.shards import write_shard
 from criteo_stream.prepare.codes import CodeArray
@@ -66,7 +66,7 @@ class ShardStage:
     ) -> dict[str, list[ShardEntry]]:
         """Encode the blocks that are not `done`; the shards of each split, in order."""
         for split in SPLITS:
-            self._workspace.data.split(split).mkdir(exist_ok=True)
+            make_folder(self._workspace.data.split(split))
         for number in done:  # a try that was killed may have left it
             remove_scratch(self._workspace.blocks, records[number])
         left = [(i, record) for i, record in enumerate(records) if i not in done]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.storage import full_disk_explained, locked_folder, write_json
+from criteo_stream.base.storage import full_disk_explained, locked_folder, make_folder, write_json
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.chunks import Position
 from criteo_stream.prepare.inputs import InputState
@@ -107,7 +107,7 @@ class Workspace:
         workspace = cls(out)
         with full_disk_explained(out):
             refuse_foreign(workspace.data)
-            out.mkdir(parents=True, exist_ok=True)
+            make_folder(out)
         busy = OutputError(
             f"another process is preparing {out}: wait for it, or choose another --out"
         )
@@ -134,11 +134,11 @@ class Workspace:
                 )
             refuse_other_task(out, found, task)
         with full_disk_explained(out):
-            self.data.work.mkdir(exist_ok=True)
+            make_folder(self.data.work)
             if not self._task.exists():  # first of all, so that the folder says whose it is
                 write_json(self._task, {"workspace": _FORMAT, **task})
             for folder in (self.blocks, self._fit, self._encoded):
-                folder.mkdir(exist_ok=True)
+                make_folder(folder)
 
     def finished_blocks(self, inputs: int) -> list[list[BlockRecord]]:
         """Per input, the blocks read from its start on; those after a gap are read again."""
