@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from criteo_stream.base.amounts import parse_rows
-from criteo_stream.base.errors import CriteoStreamError
+from criteo_stream.base.errors import CriteoStreamError, OutputError
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.terminal import say
 from criteo_stream.synthetic import write_synthetic
@@ -42,6 +42,9 @@ def synthesize(
         stem = out.stem if out.suffix in {".gz", ".zst"} else out.name
         truth = out.with_name(f"{stem}.truth.json")
     try:
+        for path in (out, truth, probabilities):
+            if path is not None and path != STDOUT and path.exists():
+                raise OutputError(f"{path} exists: remove it, or choose another name")
         count = parse_rows(rows)
         began = time.perf_counter()
         with Progress("synthesize", count, quiet=quiet) as bar:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.terminal import say
 
 _CHUNK_BYTES = 1 << 20
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -107,6 +109,9 @@ def full_disk_explained(path: Path) -> Iterator[None]:
 def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
     """Lock a folder for this process; the lock ends with the process, however it ends.
 
+    A file system without locks is used with a warning, as some network ones have none: then it is
+    for the user to start one command at a time.
+
     Raises:
         Exception: ``busy``, when another process holds the lock.
     """
@@ -116,9 +121,31 @@ def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            say(
+                f"warning: the file system of {folder} has no locks ({error.strerror}): see to it "
+                "that no other command writes into the folder"
+            )
         yield
     finally:
         os.close(lock)
+
+
+def refuse_inside(out: Path, *sources: Path | None) -> None:
+    """Refuse an output that is, or is within, a folder that is read.
+
+    Raises:
+        UsageError: names both.
+    """
+    for source in sources:
+        if source is not None and out.resolve().is_relative_to(source.resolve()):
+            where = "itself" if out.resolve() == source.resolve() else "within it"
+            raise UsageError(
+                f"--out {out} would write into {source}, which is read ({where}): "
+                "choose another --out"
+            )
 
 
 def utf8_path(path: Path) -> Path:

@@ -11,6 +11,7 @@ from criteo_stream.base.amounts import format_size, parse_rows
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.options import declared
 from criteo_stream.base.progress import Progress
+from criteo_stream.base.storage import make_folder
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, Quiet
 from criteo_stream.runs.config import TrainConfig
@@ -18,6 +19,7 @@ from criteo_stream.runs.config import TrainConfig
 _MARK = ".criteo-stream-demo"
 _LEAST_ROWS = 1000
 """Of fewer, a split may have labels of one kind only."""
+_NAMES = {_MARK, "synthetic.tsv", "data", "run", "predictions.parquet", "auc.png"}
 
 
 @command
@@ -107,12 +109,23 @@ def run_demo(
 
 
 def _claim(out: Path, *, force: bool) -> None:
-    """Make the demo's folder; only a folder that a demo made is ever emptied."""
-    if out.exists() and any(out.iterdir()):
-        if not (out / _MARK).exists():
-            raise OutputError(f"{out} is not empty and not from a demo: choose another --out")
-        if not force:
-            raise OutputError(f"{out} holds an earlier demo: replace it with --force")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+    """Make the demo's folder; only what a demo made is ever removed."""
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} exists and is not a folder: choose another --out")
+    found = sorted(out.iterdir()) if out.exists() else []
+    if found and not (out / _MARK).is_file():
+        raise OutputError(f"{out} is not empty and not from a demo: choose another --out")
+    for path in found:
+        if path.name not in _NAMES or path.is_symlink():
+            raise OutputError(
+                f"{path} is not of the demo that {out} holds: move it away, or choose another --out"
+            )
+    if found and not force:
+        raise OutputError(f"{out} holds an earlier demo: replace it with --force")
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _MARK:
+            path.unlink()
+    make_folder(out)
     (out / _MARK).touch()

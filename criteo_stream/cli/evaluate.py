@@ -7,17 +7,21 @@ import typer
 
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, show
-from criteo_stream.cli.parameters import Json, Quiet, RunArgument, SplitOption, TrustModel
+from criteo_stream.cli.parameters import (
+    DataOption,
+    Json,
+    Quiet,
+    RunArgument,
+    SplitOption,
+    TrustModel,
+)
 
 
 @command_of_ranks
 def evaluate(
     run: RunArgument,
-    data: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DATA]", help="Evaluate on this data set of the same fit."),
-    ] = None,
     split: SplitOption = "test",
+    data: DataOption = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Compare with this run on the same rows: is the difference real?"),

@@ -35,7 +35,10 @@ RawArgument = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option(help="Read the data set here, if it has moved.", show_default="as recorded"),
+    typer.Option(
+        help="Read this data set of the same fit, such as one that has moved.",
+        show_default="as recorded",
+    ),
 ]
 TrustModel = Annotated[
     bool,

@@ -4,7 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from criteo_stream.base.storage import atomic_path
+from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.metrics.scores import ScoreCounts
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
 
 def save_figure(figure: "Figure", target: Path) -> Path:
     """Write a figure as PNG, whole or not at all; its folder is made."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with atomic_path(target) as partial:
         figure.savefig(partial, format="png", dpi=120)
     return target

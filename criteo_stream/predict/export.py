@@ -22,6 +22,7 @@ from criteo_stream.base.storage import (
     full_disk_explained,
     locked_folder,
     make_folder,
+    refuse_inside,
     sync_file,
     sync_folder,
     write_json,
@@ -85,6 +86,7 @@ def export_run(
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
     loaded = load_run(run, data, trust_model=trust_model)
     folder = user_path(out)
+    refuse_inside(folder, loaded.data)
     with _claimed(folder, loaded), full_disk_explained(folder):
         aside = folder / _ASIDE
         _copy_fit(loaded, aside)
@@ -131,7 +133,7 @@ def _refuse_foreign(folder: Path, loaded: LoadedRun) -> None:
     ours = fit | {INDEX, _WEIGHTS_BESIDE, *_FILES.values(), _ASIDE}
     found = sorted(folder.iterdir())
     for path in found:
-        if path.is_symlink():
+        if path.name in ours and path.is_symlink():
             raise OutputError(
                 f"{path} is a link, and an export's files are never written or removed through "
                 "one: choose another --out"

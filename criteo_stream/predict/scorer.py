@@ -24,7 +24,7 @@ from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import BLOCK_ROWS
-from criteo_stream.base.storage import atomic_path
+from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.predict.prediction_file import (
     open_writer,
     refuse_to_replace,
@@ -124,7 +124,7 @@ def predict(
     rows = first_row = rejected = 0
     rejects = FirstRejects()
     schema = schema_of(form)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     workers = len(os.sched_getaffinity(0))
     with atomic_path(out, shared=True) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))

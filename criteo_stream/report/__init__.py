@@ -16,7 +16,7 @@ from pathlib import Path
 
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.paths import user_path
-from criteo_stream.base.storage import write_bytes
+from criteo_stream.base.storage import make_folder, write_bytes
 from criteo_stream.report.facts import RunFacts, gather
 from criteo_stream.report.page import render
 
@@ -84,7 +84,7 @@ def write_report(
         raise OutputError(f"{out} exists and is not a report: choose another --out")
     facts = gather(runs, split, data=data, trust_model=trust_model, quiet=quiet)
     page = render(facts, split).encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_bytes(out, page, shared=True)
     return Report(out=out, bytes=len(page), split=split, runs=facts)
 

@@ -9,7 +9,13 @@ from criteo_stream import __version__
 from criteo_stream.base.errors import RunError, UsageError
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.records import RecordError
-from criteo_stream.base.storage import full_disk_explained, locked_folder, utf8_path, write_bytes
+from criteo_stream.base.storage import (
+    full_disk_explained,
+    locked_folder,
+    make_folder,
+    utf8_path,
+    write_bytes,
+)
 from criteo_stream.base.toml import write_toml
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.runs.config import ResolvedConfig
@@ -74,8 +80,8 @@ class RunFolder:
             raise RunError(f"{self.path} exists and is not a folder: choose another --out")
         self.refuse_links()
         with full_disk_explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        foreign = [p for p in self.path.iterdir() if not p.name.startswith(".")]
+            make_folder(self.path)
+        foreign = [p for p in self.path.iterdir() if not p.name.startswith(".") or p.is_dir()]
         if foreign and not self._config.exists():
             raise RunError(
                 f"{self.path} is not empty and is not a run (found {foreign[0].name}): "

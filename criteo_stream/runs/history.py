@@ -17,7 +17,7 @@ from criteo_stream.base.records import (
     sealed,
     unsealed,
 )
-from criteo_stream.base.storage import full_disk_explained, read_bytes, write_bytes
+from criteo_stream.base.storage import full_disk_explained, read_bytes, sync_folder, write_bytes
 from criteo_stream.metrics.figures import figures_text
 
 
@@ -69,9 +69,12 @@ class History:
             OutputError: the disk is full.
         """
         with full_disk_explained(self.path), self.path.open("a", encoding="utf-8") as file:
+            new = file.tell() == 0
             file.write(_written(line))
             file.flush()
             os.fsync(file.fileno())
+            if new:
+                sync_folder(self.path.parent)
 
     def cut_after(self, step: int) -> None:
         """Drop lines of steps after a checkpoint's, and a last line that a crash cut short."""

@@ -70,8 +70,13 @@ def write_synthetic(
         raise UsageError(f"layout {layout!r} is unknown: choose {' or '.join(LAYOUTS)}")
     if layout == "terabyte" and not labelled:
         raise UsageError("terabyte files always have labels: use the layout kaggle without them")
-    for target in (path, probabilities, truth):
-        if target is not None and not target.parent.is_dir():
+    targets = [target for target in (path, probabilities, truth) if target is not None]
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise UsageError("lines, probabilities and truth need a file each: two have the same name")
+    for target in targets:
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder: name a file")
+        if not target.parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {target.parent} does not exist")
     sums = TruthSums()
     with (

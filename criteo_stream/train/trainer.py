@@ -15,6 +15,7 @@ from torch import nn
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.ranks import process_group
+from criteo_stream.base.storage import refuse_inside
 from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import DetailedEvaluation
@@ -80,6 +81,7 @@ class Trainer:
                 config = self.config.resolved(manifest.rows["train"])
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
+                    refuse_inside(self.folder.path, self.data)
                     self._tell_chosen(config, manifest.rows["train"])
                     stack.enter_context(self.folder.locked())
                     self.folder.begin(config, self.data, manifest, self._execution.from_run)

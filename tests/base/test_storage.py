@@ -1,9 +1,11 @@
 """Files are whole or absent, whatever fails; names and values that are odd are no matter."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import zlib
@@ -22,6 +24,8 @@ from criteo_stream.base.storage import (
     file_crc32,
     full_disk_explained,
     locked_folder,
+    make_folder,
+    refuse_inside,
     utf8_path,
     write_bytes,
     write_json,
@@ -200,3 +204,66 @@ def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(
             second.write_bytes(b"second")
     assert path.read_bytes() == b"first", "the last to finish wins"
     assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_does_not_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuses_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuses_folders)
+    make_folder(tmp_path / "a" / "b")
+    write_bytes(tmp_path / "a" / "b" / "file", b"x")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"x"
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="broken"):
+        make_folder(tmp_path / "c")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_used_with_a_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with locked_folder(tmp_path, RunError("busy")):
+        pass
+    assert capsys.readouterr().err.startswith(
+        f"warning: the file system of {tmp_path} has no locks"
+    )
+    number = errno.EIO
+    with pytest.raises(OSError, match="error"), locked_folder(tmp_path, RunError("busy")):
+        raise AssertionError
+
+
+def test_every_new_folder_is_synced_into_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(storage, "sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
+def test_an_output_is_not_within_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    for out in ("data", "data/run", "link", "link/x/y", "data/../data"):
+        with pytest.raises(UsageError, match=r"would write into .*data.*choose another --out"):
+            refuse_inside(tmp_path / out, None, tmp_path / "data")
+    for out in ("data2", "data/../run", "other/data"):
+        refuse_inside(tmp_path / out, None, tmp_path / "data")

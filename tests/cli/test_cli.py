@@ -99,7 +99,7 @@ def test_help_tells_of_defaults_and_loads_neither_torch_nor_polars(command: str)
     assert done.returncode == 0, done.stderr
     assert "--json" in done.stdout
     assert command in done.stdout
-    if command not in ("inspect", "evaluate"):
+    if command != "inspect":
         assert "[default: " in done.stdout
 
 
@@ -275,7 +275,8 @@ def test_wrong_input_is_one_clear_sentence(raw: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: Path) -> None:
-    assert_refused(run("preprocess", raw, "--out", raw.parent), 1, "not empty")
+    assert_refused(run("preprocess", raw, "--out", raw.parent), 2, "holds the input")
+    assert_refused(run("preprocess", raw, "--out", data.parent), 1, "not empty")
     other = tmp_path / "other"
     last_json(run("preprocess", raw, "--out", other, "--min-count", 7, "--json"))
     last_json(run("train", other, "--out", tmp_path / "run", "--batch-size", 512, "--json"))

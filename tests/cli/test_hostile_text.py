@@ -124,7 +124,7 @@ def test_a_manifest_and_a_config_of_others(folder: Path, tmp_path: Path) -> None
     shard = {**raw["shards"]["test"][0], "path": f"test/{HOSTILE}.parquet"}
     edit_manifest(data, shards={**raw["shards"], "test": [shard]}, numeric=raw["numeric"])
     run("inspect", data, "--verify")
-    run("evaluate", trained, data)
+    run("evaluate", trained, "--data", data)
     config = trained / "config.toml"
     config.write_text(config.read_text().replace('model = "fm"', f"model = {json.dumps(HOSTILE)}"))
     run("inspect", trained)
