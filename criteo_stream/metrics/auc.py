@@ -1,7 +1,7 @@
 """The AUC from counts: rows counted by score give the area under the ROC curve and its interval.
 
-Counts of negatives and positives in bins of ascending score hold all that there is to know; rows
-of one bin count as ties. `StreamingAUC` in `streaming` does the counting, batch by batch.
+Counts of negatives and positives in bins of ascending score are all that it takes; rows of one
+bin count as ties. `ScoreCounter` in `score_counter` does the counting, batch by batch.
 """
 
 from typing import Any
@@ -53,8 +53,8 @@ def area_interval(
     """Interval of the AUC of rows counted in bins [n] of ascending score, inside [0, 1].
 
     DeLong et al. 1988, "Comparing the areas under two or more correlated receiver operating
-    characteristic curves", by placement values as in Sun & Xu 2014, here a value a bin instead of
-    a row. An AUC of exactly 0 or 1 gets no width.
+    characteristic curves", from placement values as in Sun & Xu 2014, one per bin instead of one
+    per row. An AUC of exactly 0 or 1 gets no width.
     """
     if min(negatives.sum(), positives.sum()) < 2:
         return None
@@ -67,7 +67,7 @@ def area_interval(
 
 
 def _counted_variance(values: npt.NDArray[np.float64], counts: npt.NDArray[Any]) -> float:
-    """Variance of the mean of values that come so many times each."""
+    """Variance of the mean of values, each of which occurs ``counts`` times."""
     rows = int(counts.sum())
     mean = float(values @ counts) / rows
     return float(np.square(values - mean) @ counts) / (rows - 1) / rows

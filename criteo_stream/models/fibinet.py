@@ -37,8 +37,8 @@ class FiBiNET(nn.Module):
         embedding_dim: length k of the vectors.
         n_classes: logits per row.
         bilinear: which W: ``all``, ``each`` or ``interaction``; see `BilinearMatrices`.
-        pairs: ``inner`` feeds v_i W v_j, a number a pair (FiBiNET++, Zhang and Zhang 2022);
-            ``hadamard`` feeds (v_i W) ∘ v_j, k numbers a pair, as in the first paper.
+        pairs: ``inner`` feeds v_i W v_j, one number per pair (FiBiNET++, Zhang and Zhang 2022);
+            ``hadamard`` feeds (v_i W) ∘ v_j, k numbers per pair, as in the first paper.
         hidden: sizes of the perceptron's hidden layers.
     """
 

@@ -1,4 +1,7 @@
-"""Which models there are, by name, and how one is made: ours, or a user's by its import path."""
+"""Which models there are, by name, and how one is made: ours, or a user's by its import path.
+
+A new model of ours is a class in a file of this folder and a line in `MODELS`.
+"""
 
 import difflib
 import importlib

@@ -2,9 +2,9 @@
 
 In the order of a training step::
 
-    table.py       the table itself, and zeros for it and its moments
+    table.py       the table itself, and how it and its moments are allocated
     grouping.py    a batch's look-ups grouped by table row
-    lookups.py     forward and backward of look-ups, without a product of every vector
+    lookups.py     forward and backward of look-ups, without forming every product
     projection.py  the same with a linear map of the vectors (a perceptron's first layer)
     pairs.py       the products of all pairs of vectors, added up
     gradients.py   sparse gradients, and the promise that they are coalesced
