@@ -7,7 +7,7 @@ rows will be written: training rows first, then valid, then test, permuted withi
 
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -208,7 +208,8 @@ def verify_runs(folder: Path, record: BlockRecord) -> None:
 def remove_scratch(folder: Path, record: BlockRecord) -> None:
     """Free a block's scratch once its shards are written; its record stays."""
     for suffix in record.files:
-        (folder / (record.name + suffix)).unlink(missing_ok=True)
+        with suppress(IsADirectoryError):  # what is none of ours goes with the working folder
+            (folder / (record.name + suffix)).unlink(missing_ok=True)
 
 
 def _verified(folder: Path, record: BlockRecord, suffix: str) -> Path:
