@@ -266,7 +266,7 @@ def test_wrong_input_is_one_clear_sentence(raw: Path, tmp_path: Path) -> None:
     bare = write_raw(tmp_path / "bare.txt", [x.split(b"\t", 1)[1] for x in raw_lines(5)])
     assert_refused(preprocess(bare), 1, "no label column", "predict")
     wide = write_raw(tmp_path / "wide.txt", [line + b"\tx\ty" for line in raw_lines(5)])
-    assert_refused(preprocess(wide), 1, "42", "40 fields")
+    assert_refused(preprocess(wide), 1, "line 1: 42 fields instead of 40")
     cut = tmp_path / "cut.txt.gz"
     cut.write_bytes(gzip.compress(raw.read_bytes())[:-100])
     assert_refused(preprocess(cut), 1, "cut.txt.gz", "cut short")

@@ -232,9 +232,8 @@ def test_half_made_files_of_a_killed_try_are_removed(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["fit", "encode"])
 def test_every_file_at_many_places(
-    stage: str, raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path,
-    record_property: Callable[[str, object], None],
-) -> None:  # fmt: skip
+    stage: str, raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path
+) -> None:
     out = tmp_path / "data"
     draw = random.Random(stage)
     same = refused = 0
@@ -249,8 +248,7 @@ def test_every_file_at_many_places(
             except BaseException as error:
                 raise AssertionError(f"{name}: {damage or what}") from error
             same, refused = same + (message is None), refused + (message is not None)
-    record_property("made again", same)
-    record_property("refused", refused)
+    print(f"{refused} refused, {same} made again")
     assert refused > same > 0
 
 
@@ -271,9 +269,8 @@ PLAUSIBLE = {
 @pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_record_that_cannot_be_true_is_refused_though_its_seal_is_right(
-    name: str, stride: int, raw: Path, stopped: dict[str, Path], tmp_path: Path,
-    record_property: Callable[[str, object], None],
-) -> None:  # fmt: skip
+    name: str, stride: int, raw: Path, stopped: dict[str, Path], tmp_path: Path
+) -> None:
     out = tmp_path / "data"
     again(stopped[KINDS[name]], out)
     path = out / name
@@ -294,5 +291,5 @@ def test_a_record_that_cannot_be_true_is_refused_though_its_seal_is_right(
         except AssertionError as error:
             raise AssertionError(f"{where}: {way}: {message}") from error
         variants += 1
-    record_property("variants", variants)
+    print(f"{variants} variants refused")
     assert variants > 40 // stride
