@@ -136,7 +136,7 @@ def predict(
                 rejected += parsed.rejected
                 if rejected > max_bad_rows:
                     raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
-                rejects.add(beginning.source.path, chunk.start.lines // BLOCK_ROWS, parsed.rejects)
+                rejects.add(beginning.source.path, chunk.first_line // BLOCK_ROWS, parsed.rejects)
                 computed = {
                     "row": first_row + parsed.line_numbers - 1,
                     "probability": scorer.probabilities(*encoded),
@@ -147,7 +147,7 @@ def predict(
                 }
                 writer.write(pa.table(columns, schema=schema))
                 rows += parsed.frame.height
-                lines = chunk.end.lines
+                lines = chunk.first_line + chunk.lines
                 advance(parsed.frame.height)
             first_row += lines
     rejected_file(out).unlink(missing_ok=True)

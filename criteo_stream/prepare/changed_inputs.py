@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from criteo_stream.base.errors import InputError
 from criteo_stream.data.manifest import InputEntry
 from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.chunks import Position, read_chunks
+from criteo_stream.prepare.chunks import first_position, read_chunks
 from criteo_stream.prepare.inputs import InputState, RawInput
 from criteo_stream.prepare.task import given_path
 from criteo_stream.prepare.work_records import BlockRecord
@@ -34,17 +34,17 @@ def refuse_changed_since_read(
             continue
         tell(f"{source.path} was touched since it was read: comparing its content")
         ends = {record.end.lines: record.end.position for record in records}
-        read = previous = 0
+        place, previous = first_position(beginning), 0
         for chunk in read_chunks(beginning, block_rows=block_rows):
-            read = chunk.end.lines
-            expected = ends.pop(read, None)
-            if expected is not None and expected != chunk.end:
-                raise _changed(source, previous, read)
-            previous = read if expected else previous
+            place = place.after(chunk.extent())
+            expected = ends.pop(place.lines, None)
+            if expected is not None and expected != place:
+                raise _changed(source, previous, place.lines)
+            previous = place.lines if expected else previous
             if not ends and not records[-1].last:
                 break
-        if ends or (records[-1].last and read != records[-1].end.lines):
-            raise _changed(source, previous, max([read, *ends]))
+        if ends or (records[-1].last and place.lines != records[-1].end.lines):
+            raise _changed(source, previous, max([place.lines, *ends]))
 
 
 def _changed(source: RawInput, after: int, until: int) -> InputError:
@@ -67,9 +67,9 @@ def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[Inp
         stat = source.path.stat()
         if (stat.st_size, stat.st_mtime_ns) == (entry.bytes, entry.mtime_ns):
             continue
-        end = Position()
+        end = first_position(beginning)
         for chunk in read_chunks(beginning):
-            end = chunk.end
+            end = end.after(chunk.extent())
         if (f"{end.crc32:08x}", end.lines) != (entry.crc32, entry.rows):
             raise InputError(
                 f"{source.path} changed since the data set was made from it: "

@@ -18,6 +18,8 @@ _BASE_BYTES: Final = 500_000_000
 """Held whatever the number of threads: libraries, a block being read, another being coded."""
 _THREAD_BYTES: Final = 120_000_000
 """Held per thread: a chunk being parsed, a column being coded, or a block being encoded."""
+_STREAM_BYTES: Final = 400_000_000
+"""Held per input that is read beside the first: a block being read, another being coded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,11 @@ class MemoryBudget:
         """Threads that the memory is enough for; each encodes one block at a time."""
         workers = self.workers or len(os.sched_getaffinity(0))
         return max(1, min(workers, self._shared_bytes // _THREAD_BYTES))
+
+    def streams(self, inputs: int) -> int:
+        """Inputs, of so many, that are read at a time."""
+        more = (self._shared_bytes - self.threads * _THREAD_BYTES) // _STREAM_BYTES
+        return max(0, min(inputs, self.threads, 1 + max(0, more)))
 
     @property
     def chunks_in_flight(self) -> int:

@@ -20,7 +20,7 @@ from criteo_stream.base.schema import (
     INTEGER_COLUMNS,
     LABEL,
 )
-from criteo_stream.prepare.chunks import Chunk, Position
+from criteo_stream.prepare.chunks import Chunk, Extent
 from criteo_stream.prepare.layouts import ID, Layout
 from criteo_stream.prepare.malformed import (
     KEPT_OF_CHUNK,
@@ -46,8 +46,8 @@ class ParsedChunk:
     """Malformed lines."""
     rejects: list[Reject]
     """The first `KEPT_OF_CHUNK` of them."""
-    end: Position
-    """Where the chunk ends in its input."""
+    extent: Extent
+    """Of the chunk."""
 
 
 class _NotCleanError(Exception):
@@ -79,8 +79,8 @@ def _parse(chunk: Chunk, layout: Layout, pad_short_lines: bool) -> ParsedChunk:
         frame = _parse_clean(text, chunk.lines, layout)
     except _NotCleanError:
         return _parse_line_by_line(chunk, text, layout, pad_short_lines)
-    lines = np.arange(chunk.start.lines, chunk.end.lines, dtype=np.int64) + 1
-    return ParsedChunk(frame, lines, 0, [], chunk.end)
+    lines = np.arange(chunk.first_line, chunk.first_line + chunk.lines, dtype=np.int64) + 1
+    return ParsedChunk(frame, lines, 0, [], chunk.extent())
 
 
 def _parse_clean(text: bytes, lines: int, layout: Layout) -> pl.DataFrame:
@@ -175,7 +175,7 @@ def _parse_line_by_line(
     rejects: list[Reject] = []
     rejected = 0
     usual = _usual_line(layout)
-    for number, line in enumerate(text.split(b"\n")[:-1], start=chunk.start.lines + 1):
+    for number, line in enumerate(text.split(b"\n")[:-1], start=chunk.first_line + 1):
         if usual.fullmatch(line):
             good.append(line)
             numbers.append(number)
@@ -191,7 +191,7 @@ def _parse_line_by_line(
             place = number + chunk.header_lines
             rejects.append(reject(line, layout, reason, file=chunk.source.path, number=place))
     frame = _parse_good(good, layout)
-    return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.end)
+    return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.extent())
 
 
 @cache

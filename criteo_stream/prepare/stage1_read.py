@@ -1,13 +1,14 @@
 """Stage 1, read: raw lines are parsed and validated once, counted, and kept as compact scratch."""
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from criteo_stream.base.errors import InputError
@@ -15,7 +16,7 @@ from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.chunks import Position, read_chunks
+from criteo_stream.prepare.chunks import Position, first_position, read_chunks
 from criteo_stream.prepare.inputs import InputState
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject, too_many_rejects
@@ -30,7 +31,9 @@ from criteo_stream.prepare.work_records import BlockEnd, BlockRecord, block_name
 class Reader:
     """Reads inputs into the workspace's blocks, continuing after those that are there.
 
-    While a block's columns are coded and written, the next block's lines are read and parsed.
+    Several inputs are read at a time, each by a thread that finds its lines and leaves the rest to
+    the pool: parsing, checksums, coding. While a block's columns are coded and written, the lines
+    of the next are read and parsed.
 
     Args:
         context: where the blocks go, and who does the work.
@@ -51,17 +54,14 @@ class Reader:
     ) -> None:
         self._workspace = context.workspace
         self._pool = context.pool
+        self._budget = context.budget
         self._progress = progress
-        self._chunks_in_flight = context.budget.chunks_in_flight
-        self._columns_in_flight = context.budget.columns_in_flight
         self._options = options
         self._parse = partial(
             parse_chunk, layout=layout, pad_short_lines=options.short_lines == "pad"
         )
-        self._max_bad_rows = max_bad_rows
-        self._rejected = 0
-        # Waits for the disk, so that no worker does.
-        self._writer = ThreadPoolExecutor(1, "scratch")
+        self._rejects = _Rejects(max_bad_rows)
+        self._stopped = threading.Event()
 
     def read(
         self, inputs: Sequence[Beginning], splits: Sequence[Split], done: list[list[BlockRecord]]
@@ -69,68 +69,113 @@ class Reader:
         """Read all inputs.
 
         Args:
-            inputs: in natural order.
+            inputs: in their order.
             splits: per input.
             done: per input, the finished blocks from its start on.
 
         Returns:
             All blocks, in order.
         """
-        records: list[BlockRecord] = []
-        with self._writer:
-            pending: Future[BlockRecord] | None = None
-            for number, beginning in enumerate(inputs):
-                finished = done[number]
-                records += finished
-                for record in finished:
-                    self._count_rejects(record.rejected, record.rejects)
-                if finished and finished[-1].last:
-                    continue
-                for block in self._read_input(number, beginning, finished):
-                    if pending:  # one block in the making at a time holds the memory budget
-                        records.append(pending.result())
-                    pending = self._begin(block, splits[number], beginning.source.name)
-            if pending:
-                records.append(pending.result())
+        for record in (record for records in done for record in records):
+            self._rejects.add(record.source, record.rejected, record.rejects)
+        left = [n for n, finished in enumerate(done) if not (finished and finished[-1].last)]
+        # The largest first, so that no thread is left alone with a long one.
+        left.sort(key=lambda n: (-inputs[n].estimated_rows, n))
+        streams = self._budget.streams(len(left))
+        each = _Shares(
+            chunks=-(-self._budget.chunks_in_flight // max(1, streams)) + (streams > 1),
+            columns=-(-self._budget.columns_in_flight // max(1, streams)) + (streams > 1),
+        )
+        with (
+            ThreadPoolExecutor(max(1, streams), "scratch") as writers,
+            ThreadPoolExecutor(max(1, streams), "read") as readers,
+        ):
+            futures = {
+                n: readers.submit(self._read_input, n, inputs[n], splits[n], done[n], each, writers)
+                for n in left
+            }
+            try:
+                wait(futures.values(), return_when=FIRST_EXCEPTION)
+            finally:  # an interruption too ends every stream at its next chunk
+                if not all(f.done() and not f.exception() for f in futures.values()):
+                    self._stopped.set()
+                    for future in futures.values():
+                        future.cancel()
+        failed = [f for _, f in sorted(futures.items()) if not f.cancelled() and f.exception()]
+        for future in failed:
+            if not isinstance(future.exception(), _StoppedError):
+                future.result()  # of the first input, where several failed
+        records = [record for records in done for record in records]
+        records += [record for future in futures.values() for record in future.result()]
         return sorted(records, key=lambda r: (r.source, r.block))
 
     def _read_input(
-        self, number: int, beginning: Beginning, finished: list[BlockRecord]
+        self,
+        number: int,
+        beginning: Beginning,
+        split: Split,
+        finished: list[BlockRecord],
+        each: "_Shares",
+        writers: Executor,
+    ) -> list[BlockRecord]:
+        """Read what is left of an input; its new blocks."""
+        records: list[BlockRecord] = []
+        pending: Future[BlockRecord] | None = None
+        for block in self._parsed_blocks(number, beginning, finished, each):
+            if pending:  # one block in the making at a time holds the memory budget
+                records.append(pending.result())
+            pending = writers.submit(self._finish, block, split, beginning.source.name, each)
+            del block
+        if pending:
+            records.append(pending.result())
+        return records
+
+    def _parsed_blocks(
+        self,
+        number: int,
+        beginning: Beginning,
+        finished: list[BlockRecord],
+        each: "_Shares",
     ) -> Iterator["_ParsedBlock"]:
         source = beginning.source
         state = InputState.of(source.path)
-        start = finished[-1].end.position if finished else Position()
+        start = finished[-1].end.position if finished else None
         block_rows = self._options.block_rows
         chunks = read_chunks(beginning, block_rows=block_rows, start=start)
-        parsed = ordered_map(self._pool, self._parse, chunks, self._chunks_in_flight)
-        blocks = _group_blocks(self._watched(parsed, start.lines), block_rows)
+        parsed = ordered_map(self._pool, self._parse, chunks, each.chunks)
+        place = start or first_position(beginning)
+        blocks = _group_blocks(self._watched(number, parsed), place.lines, block_rows)
         for block, (group, last) in enumerate(blocks, start=len(finished)):
             if InputState.of(source.path) != state:
                 raise InputError(
                     f"{source.path} changed while it was read: wait until it is complete, then "
                     "run the same again, which compares what was read with the file as it is then"
                 )
-            end = group[-1].end
+            before = place.lines
+            for chunk in group:
+                place = place.after(chunk.extent)
             yield _ParsedBlock(
                 chunks=group,
                 source=number,
                 block=block,
                 state=state,
-                lines=end.lines - start.lines,
-                end=end,
+                lines=place.lines - before,
+                end=place,
                 last=last,
             )
-            start = end
 
-    def _watched(self, parsed: Iterable[ParsedChunk], lines: int) -> Iterator[ParsedChunk]:
+    def _watched(self, number: int, parsed: Iterable[ParsedChunk]) -> Iterator[ParsedChunk]:
         for chunk in parsed:
-            self._count_rejects(chunk.rejected, chunk.rejects)
-            self._progress.advance(chunk.end.lines - lines)
-            lines = chunk.end.lines
+            if self._stopped.is_set():
+                raise _StoppedError
+            self._rejects.add(number, chunk.rejected, chunk.rejects)
+            self._progress.advance(chunk.extent.lines)
             yield chunk
 
-    def _begin(self, block: "_ParsedBlock", split: Split, source_name: str) -> Future[BlockRecord]:
-        """Start to code and write a block; empties ``block.chunks`` on the way."""
+    def _finish(
+        self, block: "_ParsedBlock", split: Split, source_name: str, each: "_Shares"
+    ) -> BlockRecord:
+        """Code and write a block, a few columns at a time, then its record; empties its chunks."""
         chunks = block.chunks
         split_codes = split.codes(np.concatenate([c.line_numbers for c in chunks]))
         order = written_order(
@@ -147,25 +192,11 @@ class Reader:
         chunks.clear()
         label = pl.concat([frame[LABEL] for frame in frames]).to_numpy().take(order)
         parts = deque([frame[c] for frame in frames] for c in FEATURE_COLUMNS)
-        return self._writer.submit(
-            self._finish, block, label, parts, order, rows=rows, rejected=rejected, rejects=rejects
-        )
-
-    def _finish(
-        self,
-        block: "_ParsedBlock",
-        label: npt.NDArray[np.uint8],
-        parts: deque[list[pl.Series]],
-        order: npt.NDArray[np.int64],
-        *,
-        rows: list[int],
-        rejected: int,
-        rejects: list[Reject],
-    ) -> BlockRecord:
-        """Code and write a block's columns, a few at a time, then its record; empties ``parts``."""
-        each = (parts.popleft() for _ in FEATURE_COLUMNS)
+        frames.clear()
         code = partial(code_column, order=order, training_rows=rows[TRAIN])
-        columns = ordered_map(self._pool, code, each, self._columns_in_flight)
+        columns = ordered_map(
+            self._pool, code, (parts.popleft() for _ in FEATURE_COLUMNS), each.columns
+        )
         name = block_name(block.source, block.block)
         written = write_scratch(self._workspace.blocks, name, label, columns)
         record = BlockRecord(
@@ -186,10 +217,45 @@ class Reader:
         self._workspace.record_block(record)
         return record
 
-    def _count_rejects(self, rejected: int, rejects: Sequence[Reject]) -> None:
-        self._rejected += rejected
-        if rejected and self._rejected > self._max_bad_rows:
-            raise too_many_rejects(rejects[0], self._rejected, self._max_bad_rows)
+
+class _StoppedError(Exception):
+    """Another stream failed."""
+
+
+class _Shares(NamedTuple):
+    """What each stream may have in flight."""
+
+    chunks: int
+    columns: int
+
+
+class _Rejects:
+    """Counts the malformed lines of all streams, up to a limit.
+
+    Args:
+        most: how many are left out before the work ends.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._first: tuple[int, Reject] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, source: int, rejected: int, rejects: Sequence[Reject]) -> None:
+        """Count lines of an input.
+
+        Raises:
+            InputError: they are too many: names the first of those met, by the order of inputs.
+        """
+        if not rejected:
+            return
+        with self._lock:
+            self._count += rejected
+            if self._first is None or source < self._first[0]:
+                self._first = source, rejects[0]
+            if self._count > self._most:
+                raise too_many_rejects(self._first[1], self._count, self._most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,14 +272,15 @@ class _ParsedBlock:
 
 
 def _group_blocks(
-    chunks: Iterator[ParsedChunk], block_rows: int
+    chunks: Iterator[ParsedChunk], lines: int, block_rows: int
 ) -> Iterator[tuple[list[ParsedChunk], bool]]:
-    """Group an input's chunks into blocks; with each, whether it is the input's last."""
+    """Group an input's chunks, from a line on, into blocks; with each, whether it is the last."""
     block: list[ParsedChunk] = []
     for chunk in chunks:
-        if block and block[-1].end.lines % block_rows == 0:
+        if block and lines % block_rows == 0:
             yield block, False
             block = []
         block.append(chunk)
+        lines += chunk.extent.lines
     if block:
         yield block, True

@@ -6,7 +6,14 @@ import pytest
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.prepare import chunks
-from criteo_stream.prepare.chunks import Position, count_lines, read_chunks
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.chunks import (
+    Chunk,
+    Position,
+    count_lines,
+    first_position,
+    read_chunks,
+)
 from criteo_stream.prepare.detect_layout import detect_layout
 from criteo_stream.prepare.layouts import KAGGLE, sample_lines
 from criteo_stream.prepare.malformed import LONGEST_LINE
@@ -29,6 +36,14 @@ def write(folder: Path, suffix: str, content: bytes) -> Path:
     return path
 
 
+def positions(
+    beginning: Beginning, found: list[Chunk], start: Position | None = None
+) -> list[Position]:
+    """Where each chunk ends."""
+    place = start or first_position(beginning)
+    return [place := place.after(chunk.extent()) for chunk in found]
+
+
 def read_all(path: Path) -> bytes:
     return b"".join(chunk.text for chunk in read_chunks(beginning_of(path)))
 
@@ -49,17 +64,17 @@ def test_chunks_end_where_blocks_end_and_continue_from_any_of_them(
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 30_000)
     beginning = beginning_of(write(tmp_path, suffix, COMPRESS[suffix](TEXT)))
     found = list(read_chunks(beginning, block_rows=300))
-    assert {0, 300, 600, 900, 1200, 1500, 1800, 2000} <= {c.end.lines for c in found} | {0}
+    ends = [position.lines for position in positions(beginning, found)]
+    assert {300, 600, 900, 1200, 1500, 1800, 2000} <= set(ends)
     assert b"".join(c.text for c in found) == TEXT
-    position = Position()
-    for chunk in found:
-        assert chunk.start == position
-        position = chunk.end
+    for chunk, position in zip(found, positions(beginning, found), strict=True):
+        assert chunk.first_line + chunk.lines == position.lines
         read = TEXT[: position.bytes]
         assert (position.lines, position.crc32) == (read.count(b"\n"), zlib.crc32(read))
         rest = list(read_chunks(beginning, block_rows=300, start=position))
         assert b"".join(c.text for c in rest) == TEXT[position.bytes :]
-        assert not rest or rest[-1].end == found[-1].end
+        last = positions(beginning, rest, position)[-1:]
+        assert not rest or last == positions(beginning, found)[-1:]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
@@ -122,7 +137,8 @@ def test_a_line_of_over_1_mib_is_one_malformed_line_wherever_it_lies(
     beginning = beginning_of(write(tmp_path, suffix, COMPRESS[suffix](content)))
     found = list(read_chunks(beginning, block_rows=7))
     whole = content + b"\n" if place == 30 else content
-    assert found[-1].end == Position(lines=31, bytes=len(whole), crc32=zlib.crc32(whole))
+    places = positions(beginning, found)
+    assert places[-1] == Position(lines=31, bytes=len(whole), crc32=zlib.crc32(whole))
     assert max(len(chunk.text) for chunk in found) <= chunk_bytes + (2 << 20)
     parsed = [parse_chunk(chunk, detect_layout(beginning)) for chunk in found]
     assert [(r.line, r.reason) for p in parsed for r in p.rejects] == [
@@ -131,9 +147,9 @@ def test_a_line_of_over_1_mib_is_one_malformed_line_wherever_it_lies(
     numbers = [n for p in parsed for n in p.line_numbers.tolist()]
     assert numbers == [n for n in range(1, 32) if n != place + 1]
     assert count_lines(beginning) == 31
-    for chunk in found[:-1:3]:  # any place between two lines is one to go on from
-        rest = list(read_chunks(beginning, block_rows=7, start=chunk.end))
-        assert rest[-1].end == found[-1].end
+    for place in places[:-1:3]:  # any place between two lines is one to go on from
+        rest = list(read_chunks(beginning, block_rows=7, start=place))
+        assert positions(beginning, rest, place)[-1] == places[-1]
 
 
 @pytest.mark.parametrize("length", [LONGEST_LINE, LONGEST_LINE + 1])
@@ -166,7 +182,7 @@ def test_a_file_without_line_ends_is_not_held_in_memory(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (long.lines, long.end.bytes) == (1, (200 << 20) + 1)
+    assert long.extent()[:2] == (1, (200 << 20) + 1 - len(VALID_LINE) - 1)
     assert peak < 16 << 20
 
 
@@ -176,7 +192,8 @@ def test_a_header_is_no_row(tmp_path: Path) -> None:
     assert count_lines(beginning) == 20
     assert sample_lines(beginning) == lines[1:]
     (chunk,) = read_chunks(beginning)
-    assert (chunk.start.lines, chunk.start.bytes, chunk.lines) == (0, len(lines[0]) + 1, 20)
+    assert (chunk.first_line, chunk.lines) == (0, 20)
+    assert first_position(beginning).bytes == len(lines[0]) + 1
     assert chunk.text == b"".join(line + b"\n" for line in lines[1:])
     empty = beginning_of(write_raw(tmp_path / "empty.csv", lines[:1]))
     with pytest.raises(InputError, match=r"empty\.csv holds no rows"):

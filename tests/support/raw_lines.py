@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
 from criteo_stream.prepare.beginning import Beginning, read_beginning
-from criteo_stream.prepare.chunks import Chunk, Position
+from criteo_stream.prepare.chunks import Chunk
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import KAGGLE, Layout
 from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
@@ -83,6 +83,7 @@ def parse(
     text: bytes, layout: Layout = KAGGLE, *, pad: bool = False, keep_id: bool = False
 ) -> ParsedChunk:
     """Parse a text whose last line ends."""
-    end = Position(lines=text.count(b"\n"), bytes=len(text))
-    chunk = Chunk(source=RawInput(Path("day.tsv")), start=Position(), end=end, text=text)
+    chunk = Chunk(
+        source=RawInput(Path("day.tsv")), first_line=0, lines=text.count(b"\n"), text=text
+    )
     return parse_chunk(chunk, layout, pad_short_lines=pad, keep_id=keep_id)
