@@ -16,7 +16,7 @@ from criteo_stream.base.ranks import ALONE, Ranks
 from criteo_stream.metrics import auc
 from criteo_stream.metrics.figures import DetailedEvaluation, Evaluation
 from criteo_stream.metrics.intervals import Interval, mean_interval
-from criteo_stream.metrics.score_counter import EXACT_ROWS, ScoreCounter
+from criteo_stream.metrics.score_counter import EXACT_ROWS, ScoreCounter, in_bins
 from criteo_stream.metrics.scores import ScoreCounts
 
 
@@ -51,22 +51,24 @@ class BinaryMetrics:
         self._counts[1] += len(labels)
         self._scores.update(logits, labels)
 
-    def scores(self) -> ScoreCounts:
-        """The rows of all ranks by their score; every rank must call it."""
+    def distinct_scores(self) -> ScoreCounts:
+        """The rows of all ranks by their score, as exact as the AUC; every rank must call it."""
         return self._scores.scores()
+
+    def scores(self) -> ScoreCounts:
+        """The rows of all ranks in bins of their score, for curves; every rank must call it."""
+        return in_bins(self.distinct_scores())
 
     def log_loss_interval(self) -> Interval | None:
         """95 % interval of the log loss over all ranks; every rank must call it."""
         loss, loss_squared, _, _, rows = self._totals()
         return mean_interval(loss, loss_squared, int(rows))
 
-    def compute(self, scores: ScoreCounts | None = None) -> Evaluation:
-        """Figures over all ranks; every rank must call it.
+    def compute(self) -> Evaluation:
+        """Figures over all ranks; every rank must call it."""
+        return self._figures(self.distinct_scores())
 
-        Args:
-            scores: the same rows by score, where `scores` has been called already.
-        """
-        scores = scores or self.scores()
+    def _figures(self, scores: ScoreCounts) -> Evaluation:
         loss, _, predicted, positives, rows = self._totals()
         log_loss = loss / rows if rows else math.nan
         return Evaluation(
@@ -83,11 +85,12 @@ class BinaryMetrics:
         """Figures over all ranks and how far to trust them; every rank must call it.
 
         Args:
-            scores: the same rows by score, of `scores`.
+            scores: the same rows in bins, of `scores`.
         """
+        distinct = self.distinct_scores()
         return DetailedEvaluation(
-            **asdict(self.compute(scores)),
-            auc_interval=auc.area_interval(scores.negatives, scores.positives),
+            **asdict(self._figures(distinct)),
+            auc_interval=auc.area_interval(distinct.negatives, distinct.positives),
             log_loss_interval=self.log_loss_interval(),
             calibration_curve=scores.calibration_curve(),
         )
