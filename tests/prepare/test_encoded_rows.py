@@ -135,7 +135,7 @@ def test_encoding_with_the_fit_of_another_set(made: Path, tmp_path: Path) -> Non
 
 def test_a_set_cannot_take_its_own_fit(raw: Path, made: Path) -> None:
     before = content(made)
-    with pytest.raises(UsageError, match=r"would write into .* which is read"):
+    with pytest.raises(UsageError, match="--fit-from"):
         prepare(raw, made, fit_from=str(made), restart=True)
     assert content(made) == before
 
