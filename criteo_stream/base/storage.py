@@ -133,19 +133,16 @@ def locked_folder(folder: Path, busy: Exception) -> Iterator[None]:
         os.close(lock)
 
 
-def refuse_inside(out: Path, *sources: Path | None) -> None:
+def refuse_inside(out: Path, source: Path) -> None:
     """Refuse an output that is, or is within, a folder that is read.
 
     Raises:
         UsageError: names both.
     """
-    for source in sources:
-        if source is not None and out.resolve().is_relative_to(source.resolve()):
-            where = "itself" if out.resolve() == source.resolve() else "within it"
-            raise UsageError(
-                f"--out {out} would write into {source}, which is read ({where}): "
-                "choose another --out"
-            )
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"--out {out} would write into {source}, which is read: choose another --out"
+        )
 
 
 def utf8_path(path: Path) -> Path:

@@ -102,14 +102,10 @@ def _expanded(value: Any) -> Any:
 
 def _refuse_ranks(name: str) -> None:
     here = place()
+    if here.rank:  # torchrun would end the rank that explains it, were this one to fail
+        raise typer.Exit(0)
     if here.world_size > 1:
-        raise (
-            OtherRankError
-            if here.rank
-            else UsageError(
-                f"{name} is one process, not {here.world_size}: run it without torchrun"
-            )
-        )
+        raise UsageError(f"{name} is one process, not {here.world_size}: run it without torchrun")
 
 
 def show(figures: Mapping[str, object], *lines: str, as_json: bool) -> None:

@@ -96,7 +96,7 @@ def compare(
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
         for model_metrics, x in zip(metrics, logits, strict=True):
             model_metrics.update(x, label)
-    paired = PairedDifference([model_metrics.scores() for model_metrics in metrics], ranks)
+    paired = PairedDifference([model_metrics.distinct_scores() for model_metrics in metrics], ranks)
     for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
         paired.update(logits, label)
     return metrics, paired.difference()

@@ -80,6 +80,28 @@ class ScoreCounter:
         return counts
 
 
+def in_bins(scores: ScoreCounts) -> ScoreCounts:
+    """The same rows in bins of the logit, for curves.
+
+    Ranks score in batches of their own, and a logit's last bit may go by its place in the batch:
+    means over bins are the same on any number of ranks all the same.
+    """
+    if scores.binned:
+        return scores
+    bins, place = np.unique(
+        logit_bins(torch.from_numpy(scores.logits)).numpy(), return_inverse=True
+    )
+    negatives, positives = np.zeros((2, len(bins)), np.int64)
+    np.add.at(negatives, place, scores.negatives)
+    np.add.at(positives, place, scores.positives)
+    return ScoreCounts(
+        logits=bin_logits(torch.from_numpy(bins)).double().numpy(),
+        negatives=negatives,
+        positives=positives,
+        binned=True,
+    )
+
+
 def sort_keys(logits: Tensor) -> Tensor:
     """int64 [B] from 0 to 2^32: ascending with the float32 logit; 0.0 and −0.0 share one."""
     bits = logits.float().view(torch.int32).long()

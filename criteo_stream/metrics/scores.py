@@ -26,7 +26,7 @@ class CalibrationPart:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoreCounts:
-    """Negatives and positives by logit, of a million rows at most; of more in bins of the logit.
+    """Negatives and positives by logit: exact counts, of each logit or in bins.
 
     Bins are so narrow that a logit is off from the middle of its bin by at most 2^-12 of itself,
     and so a probability p by |logit| · (1 − p) · 2^-12 of itself: .03 % at most where p > .2.

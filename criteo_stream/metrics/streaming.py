@@ -14,9 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.ranks import ALONE, Ranks
 from criteo_stream.metrics import auc
+from criteo_stream.metrics.click_sums import ClickSums
 from criteo_stream.metrics.figures import DetailedEvaluation, Evaluation
 from criteo_stream.metrics.intervals import Interval, mean_interval
-from criteo_stream.metrics.score_counter import EXACT_ROWS, ScoreCounter
+from criteo_stream.metrics.score_counter import EXACT_ROWS, ScoreCounter, in_bins
 from criteo_stream.metrics.scores import ScoreCounts
 
 
@@ -29,12 +30,8 @@ class BinaryMetrics:
     """
 
     def __init__(self, ranks: Ranks = ALONE, exact_rows: int = EXACT_ROWS) -> None:
-        self._ranks = ranks
         self._scores = ScoreCounter(ranks, exact_rows)
-        self._sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
-        """Σ −log p of the label that came, Σ of its square, and Σ p, the clicks expected."""
-        self._counts = torch.zeros(2, dtype=torch.int64, device=ranks.device)
-        """Clicks and rows."""
+        self._sums = ClickSums(ranks)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in float32 logits [B] and labels [B] of 0 or 1.
@@ -44,30 +41,29 @@ class BinaryMetrics:
         """
         if bool(logits.isnan().any()):
             raise RunError("the model gives NaN: its weights have diverged; train a new run")
-        losses = row_losses(logits, labels)
-        predicted = logits.detach().double().sigmoid().sum()
-        self._sums += torch.stack([losses.sum(), losses.square().sum(), predicted])
-        self._counts[0] += (labels > 0.5).sum()
-        self._counts[1] += len(labels)
+        predicted = logits.detach().double().sigmoid()
+        self._sums.update(row_losses(logits, labels), predicted, labels)
         self._scores.update(logits, labels)
 
-    def scores(self) -> ScoreCounts:
-        """The rows of all ranks by their score; every rank must call it."""
+    def distinct_scores(self) -> ScoreCounts:
+        """The rows of all ranks by their score, as exact as the AUC; every rank must call it."""
         return self._scores.scores()
+
+    def scores(self) -> ScoreCounts:
+        """The rows of all ranks in bins of their score, for curves; every rank must call it."""
+        return in_bins(self.distinct_scores())
 
     def log_loss_interval(self) -> Interval | None:
         """95 % interval of the log loss over all ranks; every rank must call it."""
-        loss, loss_squared, _, _, rows = self._totals()
-        return mean_interval(loss, loss_squared, int(rows))
+        totals = self._sums.totals()
+        return mean_interval(totals.loss, totals.loss_squared, totals.rows)
 
-    def compute(self, scores: ScoreCounts | None = None) -> Evaluation:
-        """Figures over all ranks; every rank must call it.
+    def compute(self) -> Evaluation:
+        """Figures over all ranks; every rank must call it."""
+        return self._figures(self.distinct_scores())
 
-        Args:
-            scores: the same rows by score, where `scores` has been called already.
-        """
-        scores = scores or self.scores()
-        loss, _, predicted, positives, rows = self._totals()
+    def _figures(self, scores: ScoreCounts) -> Evaluation:
+        loss, _, predicted, positives, rows = self._sums.totals()
         log_loss = loss / rows if rows else math.nan
         return Evaluation(
             auc=auc.area(scores.negatives, scores.positives),
@@ -75,27 +71,23 @@ class BinaryMetrics:
             log_loss=_finite(log_loss),
             ne=_finite(log_loss / entropy) if (entropy := _entropy(positives, rows)) else None,
             calibration=_finite(predicted / positives) if positives else None,
-            rows=int(rows),
-            positives=int(positives),
+            rows=rows,
+            positives=positives,
         )
 
     def compute_detailed(self, scores: ScoreCounts) -> DetailedEvaluation:
         """Figures over all ranks and how far to trust them; every rank must call it.
 
         Args:
-            scores: the same rows by score, of `scores`.
+            scores: the same rows in bins, of `scores`.
         """
+        distinct = self.distinct_scores()
         return DetailedEvaluation(
-            **asdict(self.compute(scores)),
-            auc_interval=auc.area_interval(scores.negatives, scores.positives),
+            **asdict(self._figures(distinct)),
+            auc_interval=auc.area_interval(distinct.negatives, distinct.positives),
             log_loss_interval=self.log_loss_interval(),
             calibration_curve=scores.calibration_curve(),
         )
-
-    def _totals(self) -> list[float]:
-        """The sums and counts over all ranks, in the order of their fields."""
-        mine = [*self._sums.tolist(), *self._counts.tolist()]
-        return [sum(column) for column in zip(*self._ranks.gather(mine), strict=True)]
 
 
 def row_losses(logits: Tensor, labels: Tensor) -> Tensor:

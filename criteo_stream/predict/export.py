@@ -28,10 +28,10 @@ from criteo_stream.base.storage import (
     write_json,
 )
 from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.manifest import verify_file
 from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.predict.graph import save_onnx, save_program
 from criteo_stream.predict.restore import LoadedRun, load_run
-from criteo_stream.prepare.read_fit import verify_fit
 from criteo_stream.runs.tensorfile import write_tensors
 
 INDEX: Final = "model.json"
@@ -156,8 +156,8 @@ def _is_index(path: Path) -> bool:
 
 
 def _copy_fit(loaded: LoadedRun, aside: Path) -> None:
-    verify_fit(loaded.data, loaded.manifest)
     for entry in loaded.manifest.fit_files:
+        verify_file(loaded.data, entry)
         (aside / entry.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(loaded.data / entry.path, aside / entry.path)
 

@@ -63,7 +63,12 @@ def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[Inp
     made_from = {entry.path: entry for entry in entries}
     for beginning in inputs:
         source = beginning.source
-        entry = made_from[given_path(source.path)]
+        entry = made_from.get(given_path(source.path))
+        if entry is None:
+            raise InputError(
+                f"the data set was not made from {source.path}: choose another --out, or start "
+                "over with --restart"
+            )
         stat = source.path.stat()
         if (stat.st_size, stat.st_mtime_ns) == (entry.bytes, entry.mtime_ns):
             continue

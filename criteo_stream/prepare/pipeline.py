@@ -25,6 +25,7 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.base.storage import refuse_inside
 from criteo_stream.base.terminal import say
+from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest, ShardEntry
 from criteo_stream.prepare.announce import (
     empty_vocabularies,
@@ -119,7 +120,10 @@ class _Preparation:
                 f"({self.layout.separators + 1} fields a line): a data set to train on needs "
                 "labels; `criteo-stream predict` takes unlabelled lines"
             )
-        refuse_inside(out, options.fit_from)
+        if options.fit_from and options.fit_from.resolve() == out.resolve():
+            raise UsageError(f"--fit-from {options.fit_from} is --out itself: choose another --out")
+        if options.fit_from and DataFolder(options.fit_from).manifest.exists():
+            refuse_inside(out, options.fit_from)
         for source in self.sources:
             if source.identity.is_relative_to(out.resolve()):
                 raise UsageError(f"--out {out} holds the input {source.path}: choose another --out")

@@ -62,13 +62,13 @@ def refuse_other_set(out: Path, found: dict[str, object], wanted: dict[str, obje
         for name, option in declared(PrepareOptions).items()
     }
     found = {**defaults, **found, "package_version": wanted["package_version"]}
-    if wanted["split"] != "tail" and _same_but_for_order(found["inputs"], wanted["inputs"]):
+    if wanted["split"] != "tail" and _same_but_for_order(found.get("inputs"), wanted["inputs"]):
         found["inputs"] = wanted["inputs"]
     refuse_other_task(out, found, wanted)
 
 
 def _same_but_for_order(found: Any, wanted: Any) -> bool:
-    return isinstance(found, list) and sorted(found) == sorted(wanted)
+    return isinstance(found, list | tuple) and sorted(map(repr, found)) == sorted(map(repr, wanted))
 
 
 def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:

@@ -20,6 +20,7 @@ from criteo_stream.runs.checkpoint import (
     write_checkpoint,
 )
 from criteo_stream.runs.pointer import copied_step, point_link, read_pointer
+from criteo_stream.runs.state import verify_checkpoint
 from criteo_stream.runs.tensorfile import Described
 
 _NAME: Final = re.compile(r"step-\d{10}")
@@ -183,12 +184,12 @@ class CheckpointFolder:
         """Read and verify all checkpoints; their number. Those that vanish meanwhile pass.
 
         Raises:
-            RunError: one of them is damaged.
+            RunError: one of them is damaged, or holds what no training writes.
         """
         paths = self.steps()
         for path in paths:
             try:
-                read_checkpoint(path)
+                verify_checkpoint(read_checkpoint(path), path)
             except DamagedCheckpointError:
                 if path.exists():
                     raise

@@ -25,8 +25,8 @@ _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
 _LONGEST: Final = 1 << 20
 """Longest vector, largest layer and most bins: beyond, the sizes of tables overflow."""
-_LARGEST: Final = 1e6
-"""Rates and penalties beyond overflow float32 within a few steps."""
+_LARGEST: Final = 1e30
+"""Rates and penalties beyond do not fit float32; whether a smaller one diverges, training tells."""
 _MOST_LAYERS: Final = 100
 _FORMER_NAMES: Final = {"monitor": "metric"}
 """Options of runs begun before they were renamed."""

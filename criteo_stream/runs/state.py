@@ -98,6 +98,28 @@ def moments_in(tensors: Mapping[str, Value]) -> dict[str, Value]:
     return _below(_MOMENT, tensors)
 
 
+def verify_checkpoint(checkpoint: Checkpoint, where: Path) -> None:
+    """Refuse a checkpoint that no training writes, as far as that shows without its model.
+
+    Raises:
+        RunError: its state cannot be; or a weight and its moments are of several types or shapes,
+            or not finite.
+    """
+    TrainState.of(checkpoint.state, where)
+    weights, moments = weights_in(checkpoint.tensors), moments_in(checkpoint.tensors)
+    for name, weight in weights.items():
+        for moment in (moments.get(f"{name}.{kind}") for kind in ("exp_avg", "exp_avg_sq")):
+            if moment is None:
+                continue  # a buffer, or a weight that was never trained
+            if (weight.dtype, weight.shape) != (moment.dtype, moment.shape):
+                raise RunError(
+                    f"{where} is no checkpoint of a training: {name} is {weight.dtype} "
+                    f"{list(weight.shape)}, its moments are {moment.dtype} {list(moment.shape)}"
+                )
+            if not (weight.isfinite().all() and moment.isfinite().all()):
+                raise RunError(f"{where} is no checkpoint of a training: {name} is not finite")
+
+
 def random_state_in(tensors: Mapping[str, Tensor]) -> Tensor:
     """The random state among the tensors of a checkpoint."""
     return tensors[_RANDOM_STATE]

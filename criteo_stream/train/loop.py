@@ -130,5 +130,5 @@ class TrainLoop:
             f"{what} at step {step + 1:,} (epoch {epoch + 1}, batch {batch + 1:,}; "
             f"diverged columns: {', '.join(columns) or 'none alone'}): the last checkpoint in "
             f"{self.checkpoints.folder} is from before; "
-            "start a new run with a smaller --learning-rate"
+            "start a new run with a smaller --learning-rate or --init-scale"
         )

@@ -264,6 +264,6 @@ def test_an_output_is_not_within_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("data")
     for out in ("data", "data/run", "link", "link/x/y", "data/../data"):
         with pytest.raises(UsageError, match=r"would write into .*data.*choose another --out"):
-            refuse_inside(tmp_path / out, None, tmp_path / "data")
+            refuse_inside(tmp_path / out, tmp_path / "data")
     for out in ("data2", "data/../run", "other/data"):
-        refuse_inside(tmp_path / out, None, tmp_path / "data")
+        refuse_inside(tmp_path / out, tmp_path / "data")

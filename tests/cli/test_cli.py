@@ -136,6 +136,7 @@ def test_verbose_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_nothing_is_written_elsewhere(tmp_path: Path) -> None:
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from criteo_stream.data import manifest as manifests
+from criteo_stream.base.records import sealed
 from criteo_stream.data.folder import MANIFEST_NAME
 from tests.support import processes
 from tests.support.raw_lines import raw_lines, with_field, write_raw
@@ -107,10 +107,9 @@ def test_raw_lines_are_shown(tmp_path: Path) -> None:
 def edit_manifest(data: Path, **changes: Any) -> None:
     path = data / MANIFEST_NAME
     raw = json.loads(path.read_text())
+    times = raw.pop("times")
     del raw["checksum"]
-    raw |= changes
-    raw["checksum"] = manifests._checksum(raw)
-    path.write_text(json.dumps(raw))
+    path.write_text(json.dumps(sealed(raw | changes) | {"times": times}))
 
 
 def test_a_manifest_and_a_config_of_others(folder: Path, tmp_path: Path) -> None:

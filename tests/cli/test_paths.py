@@ -51,7 +51,7 @@ def test_a_colon_and_a_home_do_in_every_path(
     write_report([Path("run:1")], Path("report:1.html"), quiet=True)
     plot(result.history, "auc", "~/auc:1.png")
     for path in ("data:v2", "run:1", "~/day:1.tsv", "~/data:v2"):
-        assert inspect(path, verify=True).text
+        assert inspect(path, verify=True).lines
     assert "~" not in os.listdir()  # noqa: PTH208
     assert {"auc:1.png", "report:1.html", "export:torch"} <= set(os.listdir())  # noqa: PTH208
 

@@ -109,7 +109,11 @@ def test_evaluation_on_two_ranks_is_that_of_one(data: Path, tmp_path: Path, spli
     assert one["positives"] == two["positives"]
     assert two["auc"] == pytest.approx(one["auc"], abs=1e-12)
     for mine, theirs in ((one, two), (one.pop("against"), two.pop("against"))):
-        assert mine.pop("calibration_curve") == theirs.pop("calibration_curve")
+        # A row's logit can differ in its last bit by its place in a batch.
+        curves = mine.pop("calibration_curve"), theirs.pop("calibration_curve")
+        for part, same in zip(*curves, strict=True):
+            assert part.pop("predicted") == pytest.approx(same.pop("predicted"), rel=1e-6)
+            assert part == same
         assert_close(mine, theirs)
 
 

@@ -85,7 +85,7 @@ def lines(place: Path, out: str) -> None:
         (preprocess, ".", "holds the input"),
         (preprocess, "run", "holds no data set"),
         (preprocess, "note", "is not a folder"),
-        (borrow, "data", "would write into"),
+        (borrow, "data", "is --out itself"),
         (borrow, "data/train", "would write into"),
         (demo, "data", "not from a demo"),
         (demo, "run", "not from a demo"),

@@ -92,6 +92,16 @@ def test_weights_that_are_not_the_model_s(
         fit(data, run, epochs=2)
 
 
+@pytest.mark.parametrize("change", [of_integers, of_doubles, a_row_less, not_finite])
+def test_verifying_finds_what_shows_without_the_model(
+    change: Callable[[Tensors], None], run: Path
+) -> None:
+    assert inspect(run, verify=True).lines[-1] == "all 2 checkpoints are sound"
+    rewrite(run, change)
+    with pytest.raises(RunError, match=r"step-\d+ is no checkpoint of a training"):
+        inspect(run, verify=True)
+
+
 def a_moment_less(tensors: Tensors) -> None:
     del tensors[moment(tensors)]
 

@@ -38,12 +38,12 @@ def measured(logits: Floats, labels: NDArray) -> BinaryMetrics:
 
 
 def delong_interval(logits: Floats, labels: NDArray) -> Interval | None:
-    scores = measured(logits, labels).scores()
+    scores = measured(logits, labels).distinct_scores()
     return area_interval(scores.negatives, scores.positives)
 
 
 def paired(logits: list[Floats], labels: NDArray) -> PairedDifference:
-    difference = PairedDifference([measured(x, labels).scores() for x in logits])
+    difference = PairedDifference([measured(x, labels).distinct_scores() for x in logits])
     for part in np.array_split(np.arange(len(labels)), 5):
         difference.update([torch.tensor(x[part]) for x in logits], torch.tensor(labels[part]))
     return difference

@@ -161,7 +161,7 @@ def test_the_documented_model_trains(
     (name,) = re.findall(r"--model (mymodels:\w+)", text)
     result = fit(data, tmp_path / "run", model=name)
     assert result.finished
-    assert trainer(data, tmp_path / "run").evaluate("test").auc is not None
+    assert trainer(data, tmp_path / "run", model=name).evaluate("test").auc is not None
     assert "interaction.cross.weight" in weights(tmp_path / "run")
 
 

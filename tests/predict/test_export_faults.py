@@ -61,7 +61,7 @@ def test_killed_and_done_again(
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("blocks", [1, 17])
+@pytest.mark.parametrize("blocks", [1, pytest.param(17, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_that_cannot_grow_is_told_in_a_sentence(
     trained: Path, tmp_path: Path, form: str, blocks: int

@@ -92,6 +92,8 @@ def test_a_trusted_model_is_imported(
 def test_code_in_the_run_is_never_imported(
     inside: str, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A package of this name must not have been imported by another test.
+    run = run.rename(run.with_name(f"run_{os.getpid()}_{abs(hash(run))}"))
     (run / "deep").mkdir()
     (run / "deep" / "theirs.py").write_text(MODEL)
     (run / "theirs.py").write_text(MODEL)

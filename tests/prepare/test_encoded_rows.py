@@ -130,7 +130,7 @@ def test_encoding_with_the_fit_of_another_set(made: Path, tmp_path: Path) -> Non
     split = prepare(raw, tmp_path / "split", fit_from=str(made), valid=0.5, test=0.0).manifest
     assert split.rows["valid"] > 150 < split.rows["train"]
     with pytest.raises(DataSetError, match="not a complete data set"):
-        prepare(raw, tmp_path / "x", fit_from=str(tmp_path))
+        prepare(raw, tmp_path / "x", fit_from=str(tmp_path / "nothing"))
 
 
 def test_a_set_cannot_take_its_own_fit(raw: Path, made: Path) -> None:

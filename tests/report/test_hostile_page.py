@@ -140,3 +140,5 @@ def test_a_browser_runs_none_of_it(browser: Any, page: Path) -> None:
         "script.text = 'window.pwned = 1'; document.body.append(script)"
     )
     assert browser.execute_script("return window.pwned === undefined")
+    (told,) = browser.get_log("browser")
+    assert "Content Security Policy" in told["message"]

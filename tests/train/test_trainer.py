@@ -30,6 +30,7 @@ from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import History, HistoryLine
 from criteo_stream.runs.state import weights_in
 from criteo_stream.train import loop
+from criteo_stream.train.active_run import ActiveRun
 from tests.support.prepared import write_data_set
 from tests.support.training import (
     Crash,
@@ -432,10 +433,12 @@ def test_an_infinite_loss_stops_with_the_place(
 
 
 def test_a_huge_learning_rate_names_the_columns_and_spoils_no_checkpoint(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Beyond what the option allows, so that a tiny set diverges at once.
+    monkeypatch.setattr(ActiveRun, "learning_rate", lambda *_: 1e30)
     with pytest.raises(RunError, match=r"at step \d+ \(epoch 1, batch \d+; diverged columns: I1"):
-        fit(data, tmp_path / "run", learning_rate=1e30, checkpoint_every=1, warmup=0)
+        fit(data, tmp_path / "run", checkpoint_every=1, warmup=0)
     latest = CheckpointFolder(tmp_path / "run" / "checkpoints").load_latest()
     assert latest is None or all(t.isfinite().all() for t in latest.tensors.values())
 
