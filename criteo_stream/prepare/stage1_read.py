@@ -11,12 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.file_state import FileState
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import Position, read_chunks
-from criteo_stream.prepare.inputs import InputState
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject, too_many_rejects
 from criteo_stream.prepare.options import PrepareOptions
@@ -98,14 +98,14 @@ class Reader:
         self, number: int, beginning: Beginning, finished: list[BlockRecord]
     ) -> Iterator["_ParsedBlock"]:
         source = beginning.source
-        state = InputState.of(source.path)
+        state = FileState.of(source.path)
         start = finished[-1].end.position if finished else Position()
         block_rows = self._options.block_rows
         chunks = read_chunks(beginning, block_rows=block_rows, start=start)
         parsed = ordered_map(self._pool, self._parse, chunks, self._chunks_in_flight)
         blocks = _group_blocks(self._watched(parsed, start.lines), block_rows)
         for block, (group, last) in enumerate(blocks, start=len(finished)):
-            if InputState.of(source.path) != state:
+            if FileState.of(source.path) != state:
                 raise InputError(
                     f"{source.path} changed while it was read: wait until it is complete, then "
                     "run the same again, which compares what was read with the file as it is then"
@@ -199,7 +199,7 @@ class _ParsedBlock:
     chunks: list[ParsedChunk]
     source: int
     block: int
-    state: InputState
+    state: FileState
     lines: int
     end: Position
     last: bool
