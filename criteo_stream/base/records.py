@@ -8,7 +8,7 @@ against both. A sealed record carries a checksum over everything else in it.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -106,6 +106,25 @@ def unsealed(raw: Any) -> dict[str, Any]:
     if raw.get(_CHECKSUM) != expected:
         raise RecordError("its checksum differs")
     return content
+
+
+def has_names(path: Path, names: Set[str]) -> bool:
+    """Whether a file is a JSON object with all of these names; false where it cannot be read."""
+    try:
+        found = parse_json(read_bytes(path))
+    except (OSError, RecordError):
+        return False
+    return isinstance(found, dict) and names <= found.keys()
+
+
+def require(holds: bool, otherwise: str) -> None:
+    """Refuse what does not go together in a record.
+
+    Raises:
+        ValueError: says ``otherwise``.
+    """
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def write_record(path: Path, record: Any) -> None:

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.terminal import say
@@ -243,6 +243,30 @@ def read_bytes(path: Path) -> bytes:
     """
     with opened_file(path) as file:
         return file.read()
+
+
+class Difference(NamedTuple):
+    """How a file differs from what was written."""
+
+    found: str
+    expected: str
+    """Empty where it is no file at all."""
+
+
+def difference(path: Path, size: int, crc32: str) -> Difference | None:
+    """Compare a file with what was written: size, CRC-32. None where it is the same.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: it is missing.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # at a pipe, a reader would wait for ever
+        return Difference("not a file", "")
+    if status.st_size != size:
+        return Difference(f"{status.st_size:,} bytes", f"{size:,}")
+    if (found := file_crc32(path)) != crc32:
+        return Difference(f"checksum {found}", crc32)
+    return None
 
 
 def file_crc32(path: Path) -> str:

@@ -8,6 +8,7 @@ import atexit
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -31,6 +32,8 @@ from criteo_stream.cli import demo as _demo  # isort: skip
 from criteo_stream.cli.app import app
 
 _MEMORY = "/dev/shm"
+_INTERRUPTED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
+"""Exit codes of commands that a signal ended, and of Typer's own while no command runs yet."""
 COMMANDS = (_preprocess, _train, _evaluate, _predict, _inspect, _export, _report, _demo)
 """Modules whose import registers a command."""
 
@@ -55,9 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _code(arguments: list[str] | None) -> int:
     """Run a command; its exit code. What it raises is printed as text that no terminal obeys."""
     try:
-        return app(args=arguments, prog_name="criteo-stream", standalone_mode=False) or 0
-    except typer.Abort:
-        return 130
+        code = app(args=arguments, prog_name="criteo-stream", standalone_mode=False) or 0
+        if word := _INTERRUPTED.get(code):
+            say(f"{word}: the same command again continues")
+        return code
+    except typer.Abort:  # older Typers' word for an interruption while no command runs yet
+        raise KeyboardInterrupt from None
     except BrokenPipeError:
         return 1
     except (CriteoStreamError, OSError) as error:

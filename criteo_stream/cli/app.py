@@ -79,8 +79,6 @@ def _registered(function: Callable[P, None], *, several_ranks: bool) -> Callable
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interruption:
             number = signal.SIGTERM if isinstance(interruption, Terminated) else signal.SIGINT
-            word = "terminated" if number == signal.SIGTERM else "interrupted"
-            say(f"{word}: the same command again continues")
             raise typer.Exit(128 + number) from None
         except BrokenPipeError:
             raise typer.Exit(1) from None

@@ -6,7 +6,6 @@ Training learns everything it needs (shards, table sizes, means) from here.
 
 import hashlib
 import json
-import stat
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,12 +25,13 @@ from criteo_stream.base.records import (
     Whole,
     from_plain,
     parse_json,
+    require,
     sealed,
     unsealed,
 )
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FORMAT_VERSION, INTEGER_COLUMNS, SPLITS
-from criteo_stream.base.storage import file_crc32, read_bytes, utf8_path, write_json
+from criteo_stream.base.storage import difference, read_bytes, utf8_path, write_json
 from criteo_stream.data.folder import DataFolder
 
 _COUNTED = (*SPLITS, "rejected", "read")
@@ -54,7 +54,7 @@ class ShardEntry(FileEntry):
     positives: Count
 
     def __post_init__(self) -> None:
-        _require(self.positives <= self.rows, f"{self.path} has more positives than rows")
+        require(self.positives <= self.rows, f"{self.path} has more positives than rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,29 +135,29 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be true of a set, whatever the checksums say."""
-        _require(set(self.rows) == set(_COUNTED), f"rows: expected {', '.join(_COUNTED)}")
-        _require(set(self.shards) == set(SPLITS), f"shards: expected {', '.join(SPLITS)}")
+        require(set(self.rows) == set(_COUNTED), f"rows: expected {', '.join(_COUNTED)}")
+        require(set(self.shards) == set(SPLITS), f"shards: expected {', '.join(SPLITS)}")
         accounted = sum(count for name, count in self.rows.items() if name != "read")
-        _require(accounted == self.rows["read"], "rows: they do not add up to the lines read")
+        require(accounted == self.rows["read"], "rows: they do not add up to the lines read")
         lines = sum(entry.rows for entry in self.inputs)
-        _require(lines == self.rows["read"], "inputs: their rows are not the lines read")
+        require(lines == self.rows["read"], "inputs: their rows are not the lines read")
         for split, entries in self.shards.items():
             found = sum(entry.rows for entry in entries)
-            _require(found == self.rows[split], f"shards.{split}: {found:,} rows in all")
-        _require(tuple(c.column for c in self.numeric) == INTEGER_COLUMNS, "numeric: not I1 to I13")
+            require(found == self.rows[split], f"shards.{split}: {found:,} rows in all")
+        require(tuple(c.column for c in self.numeric) == INTEGER_COLUMNS, "numeric: not I1 to I13")
         names = tuple(c.column for c in self.categorical)
-        _require(names == CATEGORICAL_COLUMNS, "categorical: not C1 to C26")
+        require(names == CATEGORICAL_COLUMNS, "categorical: not C1 to C26")
         data = DataFolder(Path())
         fit = {str(path) for path in (data.quantiles, *map(data.vocabulary, CATEGORICAL_COLUMNS))}
-        _require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")
+        require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")
         for split, entries in self.shards.items():
             for entry in entries:
-                _require(data.is_shard(entry.path, split), f"{entry.path} is no shard of {split}")
+                require(data.is_shard(entry.path, split), f"{entry.path} is no shard of {split}")
         if self.rejected is not None:
-            _require(self.rejected.path == str(data.rejected), "rejected: not rejected.jsonl")
+            require(self.rejected.path == str(data.rejected), "rejected: not rejected.jsonl")
         paths = Counter(entry.path for entry in self.files())
         twice = [path for path, times in paths.items() if times > 1]
-        _require(not twice, f"listed twice: {', '.join(twice)}")
+        require(not twice, f"listed twice: {', '.join(twice)}")
 
     @property
     def fingerprint(self) -> str:
@@ -221,11 +221,6 @@ class Manifest:
         return [*self.fit_files, *rejected, *(e for s in SPLITS for e in self.shards[s])]
 
 
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
-
-
 def verify_file(folder: Path, entry: FileEntry) -> None:
     """Compare a file with its manifest entry: presence, size, CRC-32.
 
@@ -233,21 +228,15 @@ def verify_file(folder: Path, entry: FileEntry) -> None:
         DataSetError: names the file and what differs.
     """
     path = folder / entry.path
+    advice = "restore it or prepare the set again"
     try:
-        status = path.stat()
+        differs = difference(path, entry.bytes, entry.crc32)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataSetError(f"{path} is missing: restore it or prepare the set again") from None
-    if not stat.S_ISREG(status.st_mode):  # to read from a FIFO would take for ever
-        raise DataSetError(f"{path} is not a file: restore it or prepare the set again")
-    size = status.st_size
-    if size != entry.bytes:
+        raise DataSetError(f"{path} is missing: {advice}") from None
+    if differs and not differs.expected:
+        raise DataSetError(f"{path} is {differs.found}: {advice}")
+    if differs:
         raise DataSetError(
-            f"{path} is damaged: {size:,} bytes where the manifest has {entry.bytes:,}: "
-            "restore it or prepare the set again"
-        )
-    found = file_crc32(path)
-    if found != entry.crc32:
-        raise DataSetError(
-            f"{path} is damaged: checksum {found} where the manifest has {entry.crc32}: "
-            "restore it or prepare the set again"
+            f"{path} is damaged: {differs.found} where the manifest has {differs.expected}: "
+            f"{advice}"
         )

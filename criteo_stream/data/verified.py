@@ -1,28 +1,10 @@
 """Which shards were compared with the manifest, and the files that they were then."""
 
 from pathlib import Path
-from typing import NamedTuple, Self
 
 from criteo_stream.base.errors import DataSetError
+from criteo_stream.base.file_state import FileState
 from criteo_stream.data.manifest import FileEntry, verify_file
-
-
-class _FileState(NamedTuple):
-    """What a write to a file changes, or another file in its place."""
-
-    bytes: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self | None:
-        """The state now; None where there is no file."""
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 class VerifiedFiles:
@@ -32,7 +14,7 @@ class VerifiedFiles:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, _FileState] = {}
+        self._known: dict[str, FileState] = {}
 
     def check(self, folder: Path, entry: FileEntry) -> None:
         """Compare a file with its entry, unless it is the file that was compared before.
@@ -40,7 +22,10 @@ class VerifiedFiles:
         Raises:
             DataSetError: it is missing or damaged.
         """
-        state = _FileState.of(folder / entry.path)
+        try:
+            state = FileState.of(folder / entry.path)
+        except OSError:  # the comparison says what is wrong
+            state = None
         if state is None or self._known.get(entry.path) != state:
             changed = entry.path in self._known
             try:

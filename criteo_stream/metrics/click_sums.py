@@ -54,7 +54,7 @@ class ClickSums(Metric):
 
     def compute(self) -> Totals:
         """The totals of this state; call `totals` for those of all ranks."""
-        return Totals(*self.sums.tolist(), *self.counts.tolist())
+        return self._now()
 
     def totals(self) -> Totals:
         """The totals over all ranks; every rank must call it."""
@@ -62,7 +62,10 @@ class ClickSums(Metric):
             dist_sync_fn=self._gathered,
             distributed_available=lambda: self._ranks.world_size > 1,
         ):
-            return Totals(*self.sums.tolist(), *self.counts.tolist())
+            return self._now()
+
+    def _now(self) -> Totals:
+        return Totals(*self.sums.tolist(), *self.counts.tolist())
 
     def _gathered(self, mine: Tensor, group: object = None) -> list[Tensor]:
         """A state of every rank, in their order."""

@@ -4,7 +4,6 @@ All files are written and synced in a folder aside, within the export's own, and
 their places: an export that fails leaves an earlier one as it was.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from torch import Tensor
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.paths import user_path
+from criteo_stream.base.records import has_names
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import (
     full_disk_explained,
@@ -139,20 +139,12 @@ def _refuse_foreign(folder: Path, loaded: LoadedRun) -> None:
                 "one: choose another --out"
             )
     # Names alone say little: an unfinished data set has some of them as well.
-    begun = (folder / _ASIDE).is_dir() or _is_index(folder / INDEX)
+    begun = (folder / _ASIDE).is_dir() or has_names(folder / INDEX, _INDEX_WORDS)
     foreign = [path.name for path in found if not begun or path.name not in ours]
     if foreign:
         raise OutputError(
             f"{folder} holds something else than an export ({foreign[0]}): choose another --out"
         )
-
-
-def _is_index(path: Path) -> bool:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and found.keys() >= _INDEX_WORDS
 
 
 def _copy_fit(loaded: LoadedRun, aside: Path) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.file_state import FileState
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.records import write_record
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import count_lines
-from criteo_stream.prepare.inputs import InputState, find_inputs
+from criteo_stream.prepare.inputs import find_inputs
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.splits import (
     WHOLLY_TEST,
@@ -134,7 +135,7 @@ def _last_day(inputs: Sequence[Beginning]) -> int:
 def _count_once(beginning: Beginning, workspace: Workspace, number: int, *, quiet: bool) -> int:
     """Lines of an input: a split by place must know them beforehand; kept for the next try."""
     source = beginning.source
-    state = InputState.of(source.path)
+    state = FileState.of(source.path)
     record = workspace.lines(number)
     known = workspace.find(record, LineCount)
     if known is not None and known.state == state:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.file_state import FileState
 from criteo_stream.data.manifest import InputEntry
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import first_position, read_chunks
-from criteo_stream.prepare.inputs import InputState, RawInput
+from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.task import given_path
 from criteo_stream.prepare.work_records import BlockRecord
 
@@ -30,7 +31,7 @@ def refuse_changed_since_read(
     """
     for beginning, records in zip(inputs, done, strict=True):
         source = beginning.source
-        if not records or all(record.state == InputState.of(source.path) for record in records):
+        if not records or all(record.state == FileState.of(source.path) for record in records):
             continue
         tell(f"{source.path} was touched since it was read: comparing its content")
         ends = {record.end.lines: record.end.position for record in records}

@@ -64,27 +64,6 @@ class RawInput:
         return _TERABYTE_DAY_ROWS[day] if day is not None and day < 24 else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputState:
-    """Shows whether a file was touched since: a write always moves ``ctime_ns``."""
-
-    bytes: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> "InputState":
-        """The state of a file now."""
-        stat = path.stat()
-        return cls(
-            bytes=stat.st_size,
-            mtime_ns=stat.st_mtime_ns,
-            ctime_ns=stat.st_ctime_ns,
-            inode=stat.st_ino,
-        )
-
-
 def natural_key(path: Path | str) -> tuple[list[tuple[int, int | str]], str]:
     """Sort key that compares runs of digits as numbers."""
     text = str(path)

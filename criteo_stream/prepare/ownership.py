@@ -5,7 +5,6 @@ moves our files, by the names that we give, into a trash folder first: a crash a
 either the set, or a trash folder that the next run finishes with.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import OutputError
+from criteo_stream.base.records import has_names
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, SPLITS
 from criteo_stream.base.storage import sync_folder
 from criteo_stream.data.folder import DataFolder
@@ -59,8 +59,8 @@ def refuse_foreign(data: DataFolder) -> None:
 def _is_ours(data: DataFolder) -> bool:
     return (
         (data.path / TRASH_NAME).is_dir()
-        or _says(data.manifest, _MANIFEST_WORDS)
-        or _says(data.work / "task.json", _TASK_WORDS)
+        or has_names(data.manifest, _MANIFEST_WORDS)
+        or has_names(data.work / "task.json", _TASK_WORDS)
         or _has_our_folders(data.work)
     )
 
@@ -71,17 +71,6 @@ def _has_our_folders(work: Path) -> bool:
         return False
     names = {path.name for path in work.iterdir()} - {"task.json", ".task.json.partial"}
     return names == _WORK_FOLDERS and all((work / name).is_dir() for name in names)
-
-
-def _says(path: Path, words: set[str]) -> bool:
-    """Whether a file is a JSON object with all of these keys."""
-    if not path.is_file():  # at a pipe, a reader would wait for ever
-        return False
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and words <= found.keys()
 
 
 def _is_just_begun(work: Path) -> bool:

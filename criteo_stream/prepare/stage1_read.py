@@ -17,7 +17,7 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import Position, first_position, read_chunks
-from criteo_stream.prepare.inputs import InputState
+from criteo_stream.base.file_state import FileState
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject, too_many_rejects
 from criteo_stream.prepare.options import PrepareOptions
@@ -138,7 +138,7 @@ class Reader:
         each: "_Shares",
     ) -> Iterator["_ParsedBlock"]:
         source = beginning.source
-        state = InputState.of(source.path)
+        state = FileState.of(source.path)
         start = finished[-1].end.position if finished else None
         block_rows = self._options.block_rows
         chunks = read_chunks(beginning, block_rows=block_rows, start=start)
@@ -146,7 +146,7 @@ class Reader:
         place = start or first_position(beginning)
         blocks = _group_blocks(self._watched(number, parsed), place.lines, block_rows)
         for block, (group, last) in enumerate(blocks, start=len(finished)):
-            if InputState.of(source.path) != state:
+            if FileState.of(source.path) != state:
                 raise InputError(
                     f"{source.path} changed while it was read: wait until it is complete, then "
                     "run the same again, which compares what was read with the file as it is then"
@@ -265,7 +265,7 @@ class _ParsedBlock:
     chunks: list[ParsedChunk]
     source: int
     block: int
-    state: InputState
+    state: FileState
     lines: int
     end: Position
     last: bool

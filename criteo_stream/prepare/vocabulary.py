@@ -178,12 +178,11 @@ def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:
     try:
         with opened_parquet(path, _SCHEMA) as file:
             _check_ids_and_counts(file, ids)
-            table = file.read(["value", "id"])
-        values, found = table["value"].to_numpy(), table["id"].to_numpy()
+            values = file.read(["value"])["value"].to_numpy()
         _check_unique(np.sort(values))
     except ValueError as error:
         raise _no_vocabulary(path, error) from None
-    return values, found
+    return values, np.arange(FIRST_KNOWN_ID, ids, dtype=np.int32)
 
 
 def write_lookup(vocabulary: Path, lookup_path: Path, ids: int) -> None:

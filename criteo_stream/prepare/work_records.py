@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from criteo_stream.base.errors import OutputError
+from criteo_stream.base.file_state import FileState
 from criteo_stream.base.records import (
     Count,
     Crc32,
@@ -19,12 +20,12 @@ from criteo_stream.base.records import (
     Positive,
     Whole,
     checksum_of,
+    require,
 )
 from criteo_stream.base.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, SPLITS
-from criteo_stream.base.storage import file_crc32
+from criteo_stream.base.storage import difference, file_crc32
 from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.prepare.chunks import Position
-from criteo_stream.prepare.inputs import InputState
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject
 from criteo_stream.prepare.splits import TRAIN
 
@@ -60,17 +61,13 @@ def verify(path: Path, written: Written) -> None:
     Raises:
         OutputError: it is missing or altered: names it.
     """
-    if not path.exists():
-        raise OutputError(f"{path} is missing: restore it, or {RESTART}")
-    if not path.is_file():  # at a pipe, a reader would wait for ever
-        found = "not a file"
-    elif (size := path.stat().st_size) != written.bytes:
-        found = f"{size:,} bytes, expected {written.bytes:,}"
-    elif (crc32 := file_crc32(path)) != written.crc32:
-        found = f"checksum {crc32}, expected {written.crc32}"
-    else:
-        return
-    raise OutputError(f"{path} is damaged ({found}): restore it, or {RESTART}")
+    try:
+        differs = difference(path, written.bytes, written.crc32)
+    except (FileNotFoundError, NotADirectoryError):
+        raise OutputError(f"{path} is missing: restore it, or {RESTART}") from None
+    if differs:
+        what = ", expected ".join(filter(None, differs))
+        raise OutputError(f"{path} is damaged ({what}): restore it, or {RESTART}")
 
 
 def damaged(record: Path, what: str) -> OutputError:
@@ -83,7 +80,7 @@ class LineCount:
     """The lines of an input that had to be counted before it was read."""
 
     lines: Count
-    state: InputState
+    state: FileState
     """State of the input when they were counted."""
 
     def __post_init__(self) -> None:
@@ -113,7 +110,7 @@ class BlockRecord:
     """Number of the input, in natural order."""
     block: Count
     """Number of the block within its input."""
-    state: InputState
+    state: FileState
     """State of the input when the block was read."""
     lines: Positive
     end: BlockEnd
@@ -137,24 +134,24 @@ class BlockRecord:
         """Refuse what does not go together."""
         _check_state(self.state)
         end, rows = self.end, sum(self.rows)
-        _check(self.lines <= min(BLOCK_ROWS, end.lines), "lines: more than there are")
-        _check(end.lines <= end.bytes, "end: more lines than bytes")
-        _check(len(self.rows) == len(SPLITS), "rows: expected one number per split")
-        _check(rows + self.rejected == self.lines, "lines: not the rows and the rejected ones")
+        require(self.lines <= min(BLOCK_ROWS, end.lines), "lines: more than there are")
+        require(end.lines <= end.bytes, "end: more lines than bytes")
+        require(len(self.rows) == len(SPLITS), "rows: expected one number per split")
+        require(rows + self.rejected == self.lines, "lines: not the rows and the rejected ones")
         kept = min(self.rejected, KEPT_OF_BLOCK)
-        _check(len(self.rejects) == kept, "rejects: not as many as were kept")
-        _check(set(self.missing) == set(FEATURE_COLUMNS), "missing: not of all columns")
-        _check(set(self.runs) == set(FEATURE_COLUMNS), "runs: not of all columns")
-        _check(set(self.sums) == set(INTEGER_COLUMNS), "sums: not of all integer columns")
-        _check(set(self.files) == {ROWS, VALUES, COUNTS}, "files: not those of a block")
+        require(len(self.rejects) == kept, "rejects: not as many as were kept")
+        require(set(self.missing) == set(FEATURE_COLUMNS), "missing: not of all columns")
+        require(set(self.runs) == set(FEATURE_COLUMNS), "runs: not of all columns")
+        require(set(self.sums) == set(INTEGER_COLUMNS), "sums: not of all integer columns")
+        require(set(self.files) == {ROWS, VALUES, COUNTS}, "files: not those of a block")
         training = self.rows[TRAIN]
-        _check(max(self.missing.values()) <= training, "missing: more than training rows")
-        _check(max(self.runs.values()) <= rows, "runs: more than rows")
+        require(max(self.missing.values()) <= training, "missing: more than training rows")
+        require(max(self.runs.values()) <= rows, "runs: more than rows")
         largest = max(map(abs, self.sums.values()))
-        _check(largest <= training << 31, "sums: more than the rows can add up to")
+        require(largest <= training << 31, "sums: more than the rows can add up to")
         entries = 4 * sum(self.runs.values())
         for suffix in (VALUES, COUNTS):
-            _check(self.files[suffix].bytes == entries, f"files: {suffix} does not hold the runs")
+            require(self.files[suffix].bytes == entries, f"files: {suffix} does not hold the runs")
 
     @property
     def name(self) -> str:
@@ -184,8 +181,8 @@ class FittedNumeric:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        _check(self.table.bytes % 24 == 0, "table: not whole entries")
-        _check(self.table.bytes // 24 <= self.distinct, "distinct: less than the table holds")
+        require(self.table.bytes % 24 == 0, "table: not whole entries")
+        require(self.table.bytes // 24 <= self.distinct, "distinct: less than the table holds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +199,8 @@ class FittedCategorical:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        _check(self.lookup.bytes % 8 == 0, "lookup: not whole entries")
-        _check(self.known <= self.distinct, "distinct: less than the lookup holds")
+        require(self.lookup.bytes % 8 == 0, "lookup: not whole entries")
+        require(self.known <= self.distinct, "distinct: less than the lookup holds")
 
     @property
     def known(self) -> int:
@@ -219,20 +216,9 @@ class EncodedBlock:
     shards: dict[str, ShardEntry]
     """Per split that has rows in it."""
 
-    def __post_init__(self) -> None:
-        """Refuse what does not go together."""
-        for split, entry in self.shards.items():
-            _check(entry.bytes >= 0, f"shards.{split}: fewer bytes than none")
-            _check(0 <= entry.positives <= entry.rows, f"shards.{split}: more clicks than rows")
 
-
-def _check_state(state: InputState) -> None:
+def _check_state(state: FileState) -> None:
     times = (state.mtime_ns, state.ctime_ns)
     possible = 0 <= state.bytes < 2**62 and 0 <= state.inode < 2**64
     possible &= all(abs(time) < 2**63 for time in times)
-    _check(possible, "state: not that of a file")
-
-
-def _check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
+    require(possible, "state: not that of a file")

@@ -18,6 +18,7 @@ from criteo_stream.base.storage import (
     locked_folder,
     make_folder,
     read_bytes,
+    utf8_path,
 )
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
@@ -71,8 +72,9 @@ class Workspace:
 
         Raises:
             OutputError: another process holds it, or it holds files that are not a data set's.
+            UsageError: its path is not UTF-8.
         """
-        workspace = cls(out)
+        workspace = cls(utf8_path(out))
         with full_disk_explained(out):
             refuse_foreign(workspace.data)
             make_folder(out)

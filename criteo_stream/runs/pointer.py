@@ -5,12 +5,12 @@ archives unpacked where there are no links a small file.
 """
 
 import errno
-import json
 from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.base.storage import sync_folder, write_bytes
+from criteo_stream.base.records import parse_json
+from criteo_stream.base.storage import opened_file, read_bytes, sync_folder, write_bytes
 
 TENSORS: Final = "tensors.safetensors"
 STATE: Final = "state.json"
@@ -25,7 +25,7 @@ def read_pointer(path: Path) -> str | None:
     try:
         if path.is_symlink():
             return str(path.readlink())
-        with path.open("rb") as file:
+        with opened_file(path) as file:
             return file.read(_LONGEST).decode(errors="backslashreplace").strip()
     except OSError:  # absent, or a folder
         return None
@@ -40,10 +40,10 @@ def copied_step(path: Path) -> int | None:
     if path.is_symlink() or not path.is_dir():
         return None
     try:
-        step = json.loads((path / STATE).read_bytes())["state"]["step"]
+        step = parse_json(read_bytes(path / STATE))["state"]["step"]
         if {entry.name for entry in path.iterdir()} <= {STATE, TENSORS}:
             return int(step)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     raise RunError(
         f"{path} is a folder that holds something else than a checkpoint: move it away, "

@@ -92,6 +92,7 @@ def test_errors_are_one_line(folder: Path, tmp_path: Path) -> None:
         (["inspect", raw, f"--{HOSTILE}"], r"\x1b[2J\u202e"),
     ):
         assert shown in refused(*arguments), arguments
+    assert not list(not_utf8.iterdir()), "refused before anything is made"
 
 
 def test_raw_lines_are_shown(tmp_path: Path) -> None:

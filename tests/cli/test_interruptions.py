@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import typer
 
-from criteo_stream import predict_run, write_report
+from criteo_stream import __main__, cli, predict_run, write_report
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.storage import atomic_path
 from criteo_stream.runs import checkpoint, checkpoint_folder
@@ -162,3 +163,19 @@ def test_a_reader_beside_a_training_takes_the_next_checkpoint(
     found: Any = CheckpointFolder(folder).load_best()
     assert moved
     assert found.state["step"] > 0
+
+
+@pytest.mark.parametrize("typers", ["exit code", "abort"])
+def test_an_interruption_before_the_command_runs_is_told(
+    typers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> int:
+        if typers == "abort":
+            raise typer.Abort
+        return 130
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        __main__.run()
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the same command again continues\n"

@@ -65,49 +65,27 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
     def of_run(place: Path) -> Any:
         return outcome(place / "run")
 
-    train = as_flags(epochs=2, batch_size=64, evaluate_every=700, checkpoint_every=400)
+    flags = as_flags(epochs=2, batch_size=64, evaluate_every=700, checkpoint_every=400)
+    train = {
+        "arguments": ["train", str(made / "data"), "--out", "{}/run", *flags],
+        "outcome": of_run,
+    }
+
+    def prepare_of(raw: str, *more: str) -> dict[str, Any]:
+        return {
+            "arguments": ["preprocess", str(made / raw), "--out", "{}/data", *more, *PREPARE],
+            "outcome": of_set,
+        }
+
     return {
-        "preprocess": {
-            "arguments": ["preprocess", str(made / "raw"), "--out", "{}/data", *PREPARE],
-            "outcome": of_set,
-        },
-        "preprocess .gz": {
-            "arguments": ["preprocess", str(made / "gz"), "--out", "{}/data", *PREPARE],
-            "outcome": of_set,
-        },
-        "preprocess twice": {
-            "arguments": ["preprocess", str(made / "raw"), "--out", "{}/data", *PREPARE],
-            "outcome": of_set,
-            "deaths": 2,
-        },
-        "--restart": {
-            "arguments": [
-                "preprocess", str(made / "raw"), "--out", "{}/data", "--restart", *PREPARE,
-            ],
-            "outcome": of_set,
-            "begin": copied,
-        },
-        "--fit-from": {
-            "arguments": [
-                "preprocess", str(made / "raw"), "--out", "{}/data", "--fit-from",
-                str(made / "data"), *PREPARE,
-            ],
-            "outcome": of_set,
-        },
-        "train": {
-            "arguments": ["train", str(made / "data"), "--out", "{}/run", *train],
-            "outcome": of_run,
-        },
-        "train twice": {
-            "arguments": ["train", str(made / "data"), "--out", "{}/run", *train],
-            "outcome": of_run,
-            "deaths": 2,
-        },
-        "train on two ranks": {
-            "arguments": ["train", str(made / "data"), "--out", "{}/run", *train],
-            "outcome": of_run,
-            "ranks": 2,
-        },
+        "preprocess": prepare_of("raw"),
+        "preprocess .gz": prepare_of("gz"),
+        "preprocess twice": prepare_of("raw") | {"deaths": 2},
+        "--restart": prepare_of("raw", "--restart") | {"begin": copied},
+        "--fit-from": prepare_of("raw", "--fit-from", str(made / "data")),
+        "train": train,
+        "train twice": train | {"deaths": 2},
+        "train on two ranks": train | {"ranks": 2},
         "export": {
             "arguments": [
                 "export", str(made / "run"), "--format", "safetensors", "--out", "{}/model",
