@@ -127,9 +127,13 @@ def require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def write_record(path: Path, record: Any) -> None:
-    """Write a dataclass, or plain values by name, as a sealed JSON file, atomically."""
-    write_json(path, sealed(record if isinstance(record, dict) else asdict(record)))
+def write_record(path: Path, record: Any, *, unique: bool = False) -> None:
+    """Write a dataclass, or plain values by name, as a sealed JSON file, atomically.
+
+    ``unique`` as for `atomic_path`.
+    """
+    content = record if isinstance(record, dict) else asdict(record)
+    write_json(path, sealed(content), unique=unique)
 
 
 def read_record(

@@ -22,11 +22,12 @@ from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.terminal import say
 
 _CHUNK_BYTES = 1 << 20
+_PARTIAL = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.partial")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
-def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, *, shared: bool = False, unique: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; at the end, sync it and rename it to ``path``.
 
     The temporary path is absolute, for Arrow takes a relative one with a colon for a URI.
@@ -38,13 +39,15 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
         shared: whether another process may write the same file at the same time. The temporary
             name is then unique, and the last one to finish wins as a whole. What a killed process
             left under a temporary name is removed beforehand, in either case.
+        unique: the same for processes of several hosts, between which no lock can tell what is
+            left: see `final_name`.
 
     Raises:
         OutputError: the disk is full, its quota is used up, or a folder is in the way.
         UsageError: the path is not UTF-8.
     """
-    unique = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
-    partial = utf8_path(path).absolute().with_name(f".{path.name}{unique}.partial")
+    token = f".{secrets.token_hex(8)}" if shared or unique else ""
+    partial = utf8_path(path).absolute().with_name(f".{path.name}{token}.partial")
     for taken in (partial, path):
         if taken.is_dir() and not taken.is_symlink():
             raise OutputError(f"{taken} is a folder where a file is to be written: remove it")
@@ -62,6 +65,12 @@ def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
         raise
 
 
+def final_name(name: str) -> str | None:
+    """The name that a file of `atomic_path` gets when it is whole; None of any other file."""
+    found = _PARTIAL.fullmatch(name)
+    return found[1] if found else None
+
+
 @contextmanager
 def _held(partial: Path) -> Iterator[None]:
     """Lock a temporary file while it is written; the lock ends with the process."""
@@ -73,9 +82,8 @@ def _held(partial: Path) -> Iterator[None]:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove temporary files of a shared path whose writers are no more."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.partial")
     for found in path.absolute().parent.iterdir():
-        if ours.fullmatch(found.name) and found.is_file() and not found.is_symlink():
+        if final_name(found.name) == path.name and found.is_file() and not found.is_symlink():
             # Held, gone meanwhile, or on a file system without locks.
             with suppress(OSError), found.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,19 +172,20 @@ def utf8_path(path: Path) -> Path:
     )
 
 
-def write_bytes(path: Path, content: bytes, *, shared: bool = False) -> None:
-    """Write a small file atomically; ``shared`` as for `atomic_path`."""
-    with atomic_path(path, shared=shared) as partial:
+def write_bytes(path: Path, content: bytes, *, shared: bool = False, unique: bool = False) -> None:
+    """Write a small file atomically; ``shared`` and ``unique`` as for `atomic_path`."""
+    with atomic_path(path, shared=shared, unique=unique) as partial:
         partial.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, unique: bool = False) -> None:
     """Write a value as indented JSON, atomically; the same value gives the same bytes.
 
-    Bytes of a path that are not UTF-8 (see `os.fsdecode`) are written as JSON escapes.
+    ``unique`` as for `atomic_path`. Bytes of a path that are not UTF-8 (see `os.fsdecode`) are
+    written as JSON escapes.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    write_bytes(path, text.encode(errors="backslashreplace"), unique=unique)
 
 
 def make_folder(path: Path) -> None:

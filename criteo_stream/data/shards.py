@@ -61,7 +61,7 @@ def write_shard(path: Path, row_groups: Iterable[Sequence[npt.NDArray[Any]]]) ->
     """
     rows = positives = 0
     with (
-        atomic_path(path) as partial,
+        atomic_path(path, unique=True) as partial,
         pq.ParquetWriter(
             partial,
             SHARD_SCHEMA,

@@ -3,31 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from criteo_stream.base.errors import InputError, UsageError
-from criteo_stream.base.file_state import FileState
-from criteo_stream.base.progress import Progress
-from criteo_stream.base.records import write_record
+from criteo_stream.base.errors import UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.chunks import count_lines
 from criteo_stream.prepare.inputs import find_inputs
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.splits import (
     WHOLLY_TEST,
     WHOLLY_TRAIN,
     WHOLLY_VALID,
-    HashedSplit,
-    Split,
+    RangeSplit,
     last_day_split,
     tail_splits,
     tail_starts,
 )
-from criteo_stream.prepare.work_records import LineCount
-from criteo_stream.prepare.workspace import Workspace
 
 
-def named_splits(options: PrepareOptions) -> dict[Path, Split]:
+def named_splits(options: PrepareOptions) -> dict[Path, RangeSplit]:
     """The files that the user named as valid or test split, by `RawInput.identity`.
 
     Raises:
@@ -40,62 +33,61 @@ def named_splits(options: PrepareOptions) -> dict[Path, Split]:
     )
     for path in valid & test:
         raise UsageError(f"{path} is named by both --valid-files and --test-files")
-    named: dict[Path, Split] = dict.fromkeys(valid, WHOLLY_VALID)
+    named: dict[Path, RangeSplit] = dict.fromkeys(valid, WHOLLY_VALID)
     return named | dict.fromkeys(test, WHOLLY_TEST)
 
 
-def assign_splits(
+def inputs_to_count(
+    inputs: Sequence[Beginning], options: PrepareOptions, named: Mapping[Path, RangeSplit]
+) -> list[int]:
+    """The inputs whose lines must be counted before it can be said how rows are split.
+
+    Raises:
+        UsageError: ``--split terabyte``, and an input is not named as a day.
+    """
+    if named or options.split == "random":
+        return []
+    return [_last_day(inputs)] if options.split == "terabyte" else list(range(len(inputs)))
+
+
+def ranges_of(
     inputs: Sequence[Beginning],
     options: PrepareOptions,
-    named: Mapping[Path, Split],
-    workspace: Workspace,
-    *,
-    quiet: bool,
+    named: Mapping[Path, RangeSplit],
+    lines: Mapping[int, int],
     tell: Callable[[str], None] = lambda _: None,
-) -> list[Split]:
-    """The split of each input.
+) -> list[RangeSplit]:
+    """The split of each input, where lines go by their place; empty where by their hash.
 
     Args:
         inputs: in the order in which they are read.
         options: of the preparation.
         named: see `named_splits`.
-        workspace: keeps the number of lines of inputs that must be counted for it.
-        quiet: show no progress of counting.
+        lines: of `inputs_to_count`.
         tell: hears of splits that go by whole files or by the order.
-
-    Raises:
-        UsageError: ``--split terabyte``, and an input is not named as a day.
-        InputError: an input changed since its lines were counted.
     """
     if named:
         wholly = [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
         tell(_by_file_text(inputs, wholly))
         return wholly
-
-    def lines(number: int) -> int:
-        return _count_once(inputs[number], workspace, number, quiet=quiet)
-
     if options.split == "terabyte":
         last = _last_day(inputs)
-        splits: list[Split] = [WHOLLY_TRAIN] * len(inputs)
-        splits[last] = last_day_split(lines(last))
+        splits = [WHOLLY_TRAIN] * len(inputs)
+        splits[last] = last_day_split(lines[last])
         tell(f"the first half of {inputs[last].source.path} is valid, the second half test")
         return splits
-    valid, test = options.fractions
     if options.split == "tail":
-        counts = [lines(number) for number in range(len(inputs))]
+        valid, test = options.fractions
+        counts = [lines[number] for number in range(len(inputs))]
         tell(_tail_text(inputs, counts, valid, test))
         return tail_splits(counts, valid, test)
     if options.fit_from is not None and options.valid is None and options.test is None:
         return [WHOLLY_TEST] * len(inputs)
-    return [
-        HashedSplit(seed=options.seed, name=beginning.source.name, valid=valid, test=test)
-        for beginning in inputs
-    ]
+    return []
 
 
-def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[Split]) -> str:
-    names: dict[Split, list[str]] = {WHOLLY_TRAIN: [], WHOLLY_VALID: [], WHOLLY_TEST: []}
+def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[RangeSplit]) -> str:
+    names: dict[RangeSplit, list[str]] = {WHOLLY_TRAIN: [], WHOLLY_VALID: [], WHOLLY_TEST: []}
     for beginning, split in zip(inputs, splits, strict=True):
         names[split].append(str(beginning.source.path))
     told = zip(SPLITS, names.values(), strict=True)
@@ -130,22 +122,3 @@ def _last_day(inputs: Sequence[Beginning]) -> int:
             )
         days.append(day)
     return days.index(max(days))
-
-
-def _count_once(beginning: Beginning, workspace: Workspace, number: int, *, quiet: bool) -> int:
-    """Lines of an input: a split by place must know them beforehand; kept for the next try."""
-    source = beginning.source
-    state = FileState.of(source.path)
-    record = workspace.lines(number)
-    known = workspace.find(record, LineCount)
-    if known is not None and known.state == state:
-        return known.lines
-    with Progress(f"count {source.path.name}", beginning.estimated_rows, quiet=quiet) as bar:
-        lines = count_lines(beginning, bar.advance)
-    if known is not None and known.lines != lines:
-        raise InputError(
-            f"{source.path} changed since its lines were counted ({known.lines:,} "
-            f"then, {lines:,} now): bring it back, or start over with --restart"
-        )
-    write_record(record, LineCount(lines=lines, state=state))
-    return lines

@@ -31,7 +31,9 @@ def refuse_changed_since_read(
     """
     for beginning, records in zip(inputs, done, strict=True):
         source = beginning.source
-        if not records or all(record.state == FileState.of(source.path) for record in records):
+        if not records or all(
+            record.state.agrees_with(FileState.of(source.path)) for record in records
+        ):
             continue
         tell(f"{source.path} was touched since it was read: comparing its content")
         ends = {record.end.lines: record.end.position for record in records}

@@ -1,13 +1,21 @@
-"""The lines of a raw input, read in chunks of whole lines that end where blocks end."""
+"""The lines of a raw input, read in chunks of whole lines that end where blocks end.
+
+An input is read in pieces of one size. Given a pool, its threads read the pieces of a plain file,
+many at once, and count the lines of any; what is left to the one who asks for chunks is to say
+where lines and blocks end, and to decompress.
+"""
 
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.crc import crc32_of_both
@@ -18,8 +26,8 @@ from criteo_stream.prepare.open_input import ByteStream
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
-_LONG_ENOUGH: Final = LONGEST_LINE + 2
-"""Beginning of a very long line that is too long even where a carriage return ends it."""
+_TOO_LONG: Final = LONGEST_LINE + len(b"\r")
+"""A line with more bytes than this is too long even where a carriage return ends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +67,24 @@ class Chunk:
     first_line: int
     """Lines before it, without a header."""
     lines: int
-    text: bytes
-    """Ends with a newline. Of a line of over `LONGEST_LINE` bytes it may have the beginning only,
-    and is then longer than that still."""
+    parts: tuple[bytes | memoryview, ...]
+    """What its text is made of; they are put together by whoever needs it."""
     header_lines: int = 0
     """Lines of the file before its rows; ``first_line`` does not count them."""
     cut: Extent | None = None
     """The extent where the text is only the beginning of its line."""
 
+    @cached_property
+    def text(self) -> bytes:
+        """Ends with a newline.
+
+        Of a line of over `LONGEST_LINE` bytes it may have the beginning only, and is then longer
+        than that still.
+        """
+        return b"".join(self.parts)
+
     def extent(self) -> Extent:
-        """How far it reaches; the checksum takes about a millisecond a megabyte."""
+        """How far it reaches; the checksum takes about a quarter of a millisecond a megabyte."""
         return self.cut or Extent(self.lines, len(self.text), zlib.crc32(self.text))
 
 
@@ -79,7 +95,12 @@ def first_position(beginning: Beginning) -> Position:
 
 
 def read_chunks(
-    beginning: Beginning, *, block_rows: int = BLOCK_ROWS, start: Position | None = None
+    beginning: Beginning,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    start: Position | None = None,
+    pool: Executor | None = None,
+    ahead: int = 1,
 ) -> Iterator[Chunk]:
     """Read an input as chunks of whole lines; no chunk crosses the end of a block.
 
@@ -89,6 +110,8 @@ def read_chunks(
         beginning: of the input.
         block_rows: lines of a block.
         start: the position to read from on; default the first row.
+        pool: does what more than one thread can do; default none.
+        ahead: pieces of `CHUNK_BYTES` that are in its hands at a time.
 
     Raises:
         InputError: the file is damaged, has no rows, or has another header than it had.
@@ -98,96 +121,132 @@ def read_chunks(
     with beginning.opened(start.bytes if start else 0) as stream:
         if not start and stream.read(len(header)) != header:
             raise InputError(f"{source.path} changed since its header was read: run the same again")
-        for text, lines, cut in _parts(stream, first_line, block_rows):
-            yield Chunk(
-                source=source,
-                first_line=first_line,
-                lines=lines,
-                text=text,
-                header_lines=len(header) > 0,
-                cut=cut,
-            )
-            first_line += lines
+        for text in _texts(_pieces(stream, pool, ahead)):
+            for parts, lines in _split_at_blocks(text, first_line, block_rows):
+                yield Chunk(
+                    source=source,
+                    first_line=first_line,
+                    lines=lines,
+                    parts=parts,
+                    header_lines=len(header) > 0,
+                    cut=text.cut,
+                )
+                first_line += lines
     if not first_line:
         raise InputError(f"{source.path} holds no rows: leave it out")
 
 
-def _parts(
-    stream: ByteStream, first_line: int, block_rows: int
-) -> Iterator[tuple[bytes, int, Extent | None]]:
-    """Texts of chunks, the lines of each, and the extent of a line that is cut short."""
-    lines = _Lines(stream)
-    while True:
-        while text := lines.whole():
-            while text:
-                part, count, text = _split_after(text, block_rows - first_line % block_rows)
-                first_line += count
-                yield part, count, None
-        beginning, size, crc32 = b"", 0, 0
-        for part in lines.long():
-            beginning += part[: _LONG_ENOUGH - len(beginning)]
-            size, crc32 = size + len(part), zlib.crc32(part, crc32)
-        if not beginning:
-            return
-        first_line += 1
-        yield beginning + b"\n", 1, Extent(1, size, crc32)
+class _Piece(NamedTuple):
+    """Some bytes of an input, whatever lines they cut through."""
+
+    content: bytes
+    lines: int
+    """Line ends in it."""
+    whole: int
+    """Bytes up to the last line end."""
 
 
-class _Lines:
-    """Cuts a stream into lines."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._rest = b""
-
-    def whole(self) -> bytes:
-        """About `CHUNK_BYTES` of whole lines; nothing before a very long line and at the end."""
-        while len(self._rest) <= LONGEST_LINE + len(b"\r"):
-            read = self._stream.read(CHUNK_BYTES)
-            if not read:
-                text, self._rest = self._rest, b""
-                return text and text + b"\n"
-            cut = read.rfind(b"\n") + 1
-            if cut:
-                text = b"".join((self._rest, memoryview(read)[:cut]))
-                self._rest = read[cut:]
-                return text
-            self._rest += read
-        return b""
-
-    def long(self) -> Iterator[bytes]:
-        """The parts of a very long line, if one comes next."""
-        part, self._rest = self._rest, b""
-        while part:
-            cut = part.find(b"\n") + 1
-            if cut:
-                self._stream.put_back(part[cut:])
-                yield part[:cut]
-                return
-            yield part
-            part = self._stream.read(CHUNK_BYTES)
-            if not part:
-                yield b"\n"
+def _pieces(stream: ByteStream, pool: Executor | None, ahead: int) -> Iterator[_Piece]:
+    reads = stream.pieces(CHUNK_BYTES)
+    return map(_piece, reads) if pool is None else ordered_map(pool, _piece, reads, ahead)
 
 
-def _split_after(text: bytes, lines: int) -> tuple[bytes, int, bytes]:
-    """Cut after at most ``lines`` newlines: (head, lines in it, tail)."""
-    is_end = np.frombuffer(text, np.uint8) == ord("\n")  # quicker than bytes.count
-    total = int(np.count_nonzero(is_end))
-    if total <= lines:
-        return text, total, b""
-    ends = np.flatnonzero(is_end)
-    cut = int(ends[lines - 1]) + 1
-    return text[:cut], lines, text[cut:]
+def _piece(read: Callable[[], bytes]) -> _Piece:
+    content = read()
+    is_end = np.frombuffer(content, np.uint8) == ord("\n")  # quicker than bytes.count
+    return _Piece(content, int(np.count_nonzero(is_end)), content.rfind(b"\n") + 1)
 
 
-def count_lines(beginning: Beginning, advance: Callable[[int], None] = lambda _: None) -> int:
-    """Rows of an input, a last one without newline included; ``advance`` is told of progress."""
-    lines, last = 0, b"\n"
+class _Text(NamedTuple):
+    """Whole lines, or the beginning of one that is too long to be kept."""
+
+    parts: tuple[bytes | memoryview, ...]
+    lines: int
+    cut: Extent | None = None
+
+
+def _texts(pieces: Iterator[_Piece]) -> Iterator[_Text]:
+    rest = b""  # of the line that goes on in the next piece
+    long: _LongLine | None = None
+    for content, lines, whole in pieces:
+        start = 0
+        if long:
+            start = content.find(b"\n") + 1
+            long.add(content[: start or None])
+            if not start:
+                continue
+            yield long.text()
+            long, lines = None, lines - 1
+        if lines:
+            yield _Text((rest, memoryview(content)[start:whole]), lines)
+            rest = b""
+        rest += content[max(start, whole) :]
+        if len(rest) > _TOO_LONG:
+            long, rest = _LongLine(rest), b""
+    if long:
+        yield long.text()
+    elif rest:
+        yield _Text((rest, b"\n"), 1)
+
+
+class _LongLine:
+    """A line that is too long, of which only the beginning is kept."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self._beginning = b""
+        self._bytes = self._crc32 = 0
+        self._ended = False
+        self.add(beginning)
+
+    def add(self, part: bytes) -> None:
+        self._beginning += part[: _TOO_LONG + 1 - len(self._beginning)]
+        self._bytes += len(part)
+        self._crc32 = zlib.crc32(part, self._crc32)
+        self._ended = part.endswith(b"\n")
+
+    def text(self) -> _Text:
+        if not self._ended:
+            self.add(b"\n")
+        return _Text((self._beginning, b"\n"), 1, Extent(1, self._bytes, self._crc32))
+
+
+def _split_at_blocks(
+    text: _Text, first_line: int, block_rows: int
+) -> Iterator[tuple[tuple[bytes | memoryview, ...], int]]:
+    """Cut lines, of which the first has this number, where blocks end."""
+    room = block_rows - first_line % block_rows
+    if text.lines <= room:
+        yield text.parts, text.lines
+        return
+    whole = b"".join(text.parts)
+    ends = np.flatnonzero(np.frombuffer(whole, np.uint8) == ord("\n")) + 1
+    start = done = 0
+    while done < text.lines:
+        lines = min(room, text.lines - done)
+        done += lines
+        end = int(ends[done - 1])
+        yield (memoryview(whole)[start:end],), lines
+        start, room = end, block_rows
+
+
+def count_lines(
+    beginning: Beginning,
+    advance: Callable[[int], None] = lambda _: None,
+    *,
+    pool: Executor | None = None,
+    ahead: int = 1,
+) -> int:
+    """Rows of an input, a last one without newline included.
+
+    Args:
+        beginning: of the input.
+        advance: is told of lines as they are counted.
+        pool: as for `read_chunks`.
+        ahead: as for `read_chunks`.
+    """
+    total, open_end = 0, False
     with beginning.opened() as stream:
-        while read := stream.read(CHUNK_BYTES):
-            found = read.count(b"\n")
-            advance(found)
-            lines += found
-            last = read[-1:]
-    return lines + (last != b"\n") - (len(header_of(beginning)) > 0)
+        for content, lines, whole in _pieces(stream, pool, ahead):
+            advance(lines)
+            total, open_end = total + lines, whole < len(content)
+    return total + open_end - (len(header_of(beginning)) > 0)

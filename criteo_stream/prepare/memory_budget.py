@@ -46,10 +46,15 @@ class MemoryBudget:
         workers = self.workers or len(os.sched_getaffinity(0))
         return max(1, min(workers, self._shared_bytes // _THREAD_BYTES))
 
+    @property
+    def most_streams(self) -> int:
+        """Inputs that the memory allows to be read at a time, or blocks of one to be made."""
+        more = (self._shared_bytes - self.threads * _THREAD_BYTES) // _STREAM_BYTES
+        return max(1, min(self.threads, 1 + max(0, more)))
+
     def streams(self, inputs: int) -> int:
         """Inputs, of so many, that are read at a time."""
-        more = (self._shared_bytes - self.threads * _THREAD_BYTES) // _STREAM_BYTES
-        return max(0, min(inputs, self.threads, 1 + max(0, more)))
+        return max(1, min(inputs, self.most_streams))
 
     @property
     def chunks_in_flight(self) -> int:

@@ -4,9 +4,11 @@ gzip and zstd are known by their first bytes, whatever the file's name, and deco
 fly, several members or frames in one file included.
 """
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import IO, Any, Final, cast
 
 import pyarrow as pa
@@ -22,8 +24,15 @@ _SKIP_BYTES: Final = 16 << 20
 class ByteStream:
     """Bytes from front to back, of which some may be put back."""
 
-    def __init__(self, file: IO[bytes] | Any, compression: str | None = None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes] | Any,
+        compression: str | None = None,
+        *,
+        by_position: bool = False,
+    ) -> None:
         self._file = file
+        self._by_position = by_position
         self._ahead = b""
         self.compression = compression
         """What the bytes are decompressed from."""
@@ -41,8 +50,30 @@ class ByteStream:
         """Have bytes that were read read again."""
         self._ahead = content + self._ahead
 
+    def pieces(self, size: int) -> Iterator[Callable[[], bytes]]:
+        """The rest in pieces of ``size`` bytes, the last one less, each read when it is called.
+
+        Where the file is read by position, any threads may call them, in any order.
+        """
+        if not self._by_position:
+            while content := self.read(size):
+                yield partial(bytes, content)
+            return
+        descriptor = self._file.fileno()
+        start, end = self._file.tell() - len(self._ahead), os.fstat(descriptor).st_size
+        for place in range(start, end, size):
+            yield partial(_read_at, descriptor, place, min(size, end - place))
+
     def close(self) -> None:
         """Nothing: who opened the file closes it."""
+
+
+def _read_at(descriptor: int, place: int, size: int) -> bytes:
+    """Read by position; less than ``size`` bytes only where the file ends."""
+    found = os.pread(descriptor, size, place)
+    while found and len(found) < size and (more := os.pread(descriptor, size, place + len(found))):
+        found += more[: size - len(found)]
+    return found
 
 
 @contextmanager
@@ -60,7 +91,7 @@ def open_decompressed(source: RawInput, at: int = 0) -> Iterator[ByteStream]:
     """
     with _told(source), ExitStack() as stack:
         file = stack.enter_context(_opened(source))
-        raw = ByteStream(file)
+        raw = ByteStream(file, by_position=not source.is_stream)
         head = raw.read(HEAD_BYTES)
         raw.put_back(head)
         compression = compression_of(head)
@@ -72,7 +103,7 @@ def open_decompressed(source: RawInput, at: int = 0) -> Iterator[ByteStream]:
             _skip(source, stream, at)
         elif at:
             file.seek(at)
-            stream = ByteStream(file)
+            stream = ByteStream(file, by_position=True)
         else:
             stream = raw
         yield stream

@@ -14,16 +14,15 @@ from typing import Final
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.records import has_names
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, SPLITS
-from criteo_stream.base.storage import sync_folder
+from criteo_stream.base.storage import final_name, sync_folder
 from criteo_stream.data.folder import DataFolder
 
 TRASH_NAME: Final = ".criteo-stream-trash"
 """Holds what is being removed; nobody else has a folder of this name."""
 _MANIFEST_WORDS: Final = {"format", "package_version", "fit_fingerprint", "shards"}
 _TASK_WORDS: Final = {"format", "package_version", "inputs"}
-_WORK_FOLDERS: Final = {"blocks", "fit", "encoded"}
+_WORK_FOLDERS: Final = {"blocks", "fit", "encoded", "plans"}
 _SHARD: Final = re.compile(r"part-\d{5,}\.parquet")
-_PARTIAL: Final = re.compile(r"\.(.+)\.partial")
 
 
 def refuse_foreign(data: DataFolder) -> None:
@@ -75,7 +74,7 @@ def _has_our_folders(work: Path) -> bool:
 
 def _is_just_begun(work: Path) -> bool:
     """Whether a crash came before the task was recorded: nothing but its unfinished file."""
-    return all(_PARTIAL.fullmatch(path.name) for path in work.iterdir())
+    return all(final_name(path.name) for path in work.iterdir())
 
 
 def clear(data: DataFolder) -> None:
@@ -113,8 +112,7 @@ def _files(data: DataFolder) -> Iterator[Path]:
     yield from (data.quantiles, data.rejected)
     for folder in (data.vocabularies, *map(data.split, SPLITS)):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            partial = _PARTIAL.fullmatch(path.name)
-            name = partial[1] if partial else path.name
+            name = final_name(path.name) or path.name
             if name in vocabularies or _SHARD.fullmatch(name):
                 yield path
 

@@ -11,9 +11,7 @@ which was not killed, but for the manifest's ``times``.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
@@ -21,12 +19,11 @@ from typing import Unpack
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
-from criteo_stream.base.progress import Progress
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
+from criteo_stream.base.records import checksum_of
 from criteo_stream.base.storage import refuse_inside
 from criteo_stream.base.terminal import say
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import Manifest, ShardEntry
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.announce import (
     empty_vocabularies,
     order_text,
@@ -34,8 +31,7 @@ from criteo_stream.prepare.announce import (
     reuse_text,
     short_days,
 )
-from criteo_stream.prepare.assign_splits import assign_splits, named_splits
-from criteo_stream.prepare.borrow_fit import borrow_fit
+from criteo_stream.prepare.assign_splits import named_splits
 from criteo_stream.prepare.build_manifest import build_manifest
 from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
@@ -43,6 +39,7 @@ from criteo_stream.prepare.changed_inputs import (
 )
 from criteo_stream.prepare.detect_layout import layout_of
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
+from criteo_stream.prepare.engine import local_engine
 from criteo_stream.prepare.malformed import write_rejects
 from criteo_stream.prepare.options import (
     PrepareExecution,
@@ -50,17 +47,10 @@ from criteo_stream.prepare.options import (
     PrepareOptions,
     checked,
 )
-from criteo_stream.prepare.quantiles import open_table
 from criteo_stream.prepare.result import PrepareResult
-from criteo_stream.prepare.splits import TRAIN
-from criteo_stream.prepare.stage1_read import Reader
-from criteo_stream.prepare.stage2_fit import Fit, Fitter, fingerprint_of, fitted_columns
-from criteo_stream.prepare.stage3_encode import ShardStage, encoded_blocks
-from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.stages import Stages
 from criteo_stream.prepare.take_inputs import take_inputs
 from criteo_stream.prepare.task import refuse_other_set, task_of
-from criteo_stream.prepare.value_ids import open_lookup
-from criteo_stream.prepare.work_records import BlockRecord
 from criteo_stream.prepare.workspace import Workspace
 
 
@@ -162,7 +152,8 @@ class _Preparation:
         """All stages; whether an earlier try's blocks were reused, and the manifest."""
         task = task_of(self.options, self.sources, self.layout)
         workspace.begin(task)
-        done = workspace.finished_blocks(len(self.inputs))
+        identity = checksum_of(task)
+        done = [workspace.finished_blocks(n, identity) for n in range(len(self.inputs))]
         budget = self.execution.budget
         needed = estimate(self.inputs, budget.threads)
         self._say(plan_text(self.inputs, self.layout, needed, budget))
@@ -172,11 +163,22 @@ class _Preparation:
             self._say(reused)
         refuse_too_large(self.out, needed)
         refuse_changed_since_read(self.inputs, done, self.options.block_rows, self._say)
-        with ThreadPoolExecutor(budget.threads, "prepare") as pool:
-            context = StageContext(workspace, pool, budget)
-            records = self._read(context, needed.rows, done)
-            fit = self._fit(context, records)
-            shards = self._encode(context, records, fit)
+        with local_engine(budget) as engine:
+            stages = Stages(
+                engine=engine,
+                named=self.named,
+                workspace=workspace,
+                task=identity,
+                inputs=self.inputs,
+                layout=self.layout,
+                options=self.options,
+                execution=self.execution,
+                tell=self._say,
+                times=self.stages,
+            )
+            records = stages.read(needed.rows, done)
+            fit = stages.fit(records)
+            shards = stages.encode(records, fit)
         rejects = (reject for record in records for reject in record.rejects)
         rejected = write_rejects(workspace.data.rejected, rejects)
         manifest = build_manifest(
@@ -195,81 +197,6 @@ class _Preparation:
         )
         manifest.write(self.out)
         return any(done), manifest
-
-    def _read(
-        self, context: StageContext, rows: int, done: list[list[BlockRecord]]
-    ) -> list[BlockRecord]:
-        reused = sum(record.lines for records in done for record in records)
-        with self._stage("read", max(rows, reused), done=reused) as progress:
-            splits = assign_splits(
-                self.inputs,
-                self.options,
-                self.named,
-                context.workspace,
-                quiet=self.execution.quiet,
-                tell=progress.write,
-            )
-            reader = Reader(
-                context,
-                self.options,
-                self.layout,
-                max_bad_rows=self.execution.max_bad_rows,
-                progress=progress,
-            )
-            return reader.read(self.inputs, splits, done)
-
-    def _fit(self, context: StageContext, records: Sequence[BlockRecord]) -> Fit:
-        if self.options.fit_from is not None:
-            return borrow_fit(context.workspace, self.options.fit_from)
-        rows = sum(record.rows[TRAIN] for record in records)
-        if not rows:
-            raise InputError(
-                "no row is in the training split, so there is nothing to fit: "
-                "check the inputs and the split options"
-            )
-        min_count = self.options.min_count_for(rows)
-        if self.options.min_count is None:
-            self._say(f"for {rows:,} training rows: --min-count {min_count}")
-        entries = {c: sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS}
-        done = fitted_columns(context.workspace, fingerprint_of(records))
-        reused = sum(entries[c] for c in done)
-        with self._stage("fit", sum(entries.values()), done=reused, unit="counts") as progress:
-            fitter = Fitter(
-                context,
-                min_count=min_count,
-                max_vocabulary=self.options.max_vocabulary,
-                progress=progress,
-            )
-            return fitter.fit(records, done)
-
-    def _encode(
-        self, context: StageContext, records: Sequence[BlockRecord], fit: Fit
-    ) -> dict[str, list[ShardEntry]]:
-        workspace = context.workspace
-        identity = fit.tables_and_lookups
-        done = encoded_blocks(workspace, records, identity)
-        rows = [sum(record.rows) for record in records]
-        reused = sum(rows[number] for number in done)
-        with self._stage("encode", sum(rows), done=reused) as progress:
-            tables = {c: open_table(workspace.table(c)) for c in INTEGER_COLUMNS}
-            lookups = {c: open_lookup(workspace.lookup(c)) for c in CATEGORICAL_COLUMNS}
-            stage = ShardStage(context, tables, lookups, fit=identity, progress=progress)
-            return stage.encode(records, done)
-
-    @contextmanager
-    def _stage(
-        self, name: str, total: int, *, done: int = 0, unit: str = "rows"
-    ) -> Iterator[Progress]:
-        """Show a stage's progress, and take its time."""
-        start, cpu = time.perf_counter(), time.process_time()
-        with Progress(name, total, done=done, quiet=self.execution.quiet, unit=unit) as bar:
-            yield bar
-        seconds = time.perf_counter() - start
-        self.stages[name] = {
-            "seconds": round(seconds, 3),
-            f"{unit}_per_second": round((bar.done - done) / seconds),
-            "cores": round((time.process_time() - cpu) / seconds, 2),
-        }
 
     def _say(self, line: str) -> None:
         if not self.execution.quiet:

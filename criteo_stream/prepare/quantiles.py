@@ -250,7 +250,7 @@ def _checked_column(table: pa.Table, row: int) -> FittedColumn:
 
 def write_table(path: Path, table: QuantileTable) -> None:
     """Write a table for `open_table`."""
-    with atomic_path(path) as partial, partial.open("wb") as file:
+    with atomic_path(path, unique=True) as partial, partial.open("wb") as file:
         for name in _ARRAYS:
             file.write(getattr(table, name).data)
 

@@ -124,7 +124,7 @@ class _ScratchFile:
     """A scratch file in the making: aligned arrays, one after the other."""
 
     def __init__(self, open_files: ExitStack, path: Path) -> None:
-        aside = open_files.enter_context(atomic_path(path))
+        aside = open_files.enter_context(atomic_path(path, unique=True))
         self._file = open_files.enter_context(aside.open("wb"))
         self._bytes = self._crc32 = 0
 

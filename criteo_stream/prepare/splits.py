@@ -70,10 +70,10 @@ def tail_starts(total: int, valid: float, test: float) -> tuple[int, int]:
     return test_from - int(valid * total), test_from
 
 
-def tail_splits(lines: list[int], valid: float, test: float) -> list[Split]:
+def tail_splits(lines: list[int], valid: float, test: float) -> list[RangeSplit]:
     """The last fractions in time order: … train | valid | test, over all inputs end to end."""
     valid_from, test_from = tail_starts(sum(lines), valid, test)
-    splits: list[Split] = []
+    splits: list[RangeSplit] = []
     start = 0
     for count in lines:
         splits.append(
@@ -83,7 +83,7 @@ def tail_splits(lines: list[int], valid: float, test: float) -> list[Split]:
     return splits
 
 
-def last_day_split(lines: int) -> Split:
+def last_day_split(lines: int) -> RangeSplit:
     """1TB's last day: its first n // 2 lines are valid, the rest test."""
     return RangeSplit(valid_from=0, test_from=lines // 2 + 1)
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.progress import Progress
 from criteo_stream.base.records import checksum_of, write_record
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.base.storage import make_folder
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import CategoricalColumn, FileEntry, NumericColumn
 from criteo_stream.prepare.counts import Int64Array, SpilledRun, UInt32Array, merge_in_parts
+from criteo_stream.prepare.host import Host
 from criteo_stream.prepare.quantiles import (
     FittedColumn,
     QuantileTable,
@@ -24,7 +24,7 @@ from criteo_stream.prepare.quantiles import (
 )
 from criteo_stream.prepare.scratch import spilled_runs, verify_runs
 from criteo_stream.prepare.splits import TRAIN
-from criteo_stream.prepare.stage_context import StageContext
+from criteo_stream.prepare.stage_plan import FitPlan, check_wanted
 from criteo_stream.prepare.vocabulary import build_vocabulary
 from criteo_stream.prepare.work_records import (
     RESTART,
@@ -52,14 +52,16 @@ class Fit:
     """Fingerprint of the files that rows are encoded with."""
 
 
-def fitted_columns(workspace: Workspace, made_from: str) -> dict[str, FittedRecord]:
-    """The records of columns whose fit an earlier try finished, with what they were made from.
+def fitted_columns(
+    workspace: Workspace, made_from: str, columns: Sequence[str] = FEATURE_COLUMNS
+) -> dict[str, FittedRecord]:
+    """The records of those columns whose fit is finished and was made from this.
 
     Raises:
         OutputError: a record is damaged.
     """
     done: dict[str, FittedRecord] = {}
-    for column in FEATURE_COLUMNS:
+    for column in columns:
         path = workspace.fitted(column)
         found: FittedRecord | None
         if column in INTEGER_COLUMNS:
@@ -89,144 +91,143 @@ def fingerprint_of(records: Sequence[BlockRecord]) -> str:
     return checksum_of({"blocks": [record.fingerprint for record in records]})
 
 
-class Fitter:
-    """Merges the blocks' runs, column by column; finished columns are kept for the next try.
+def refuse_after_encoding(workspace: Workspace, column: str, blocks: int) -> None:
+    """Refuse to fit where encoding has begun, which frees what the fit needs.
+
+    Raises:
+        OutputError: it has: the fit of this column was lost.
+    """
+    if any(workspace.shards(number).exists() for number in range(blocks)):
+        raise OutputError(
+            f"{workspace.fitted(column)} is missing or of other blocks, though shards "
+            f"were made with it: restore it, or {RESTART}"
+        )
+
+
+class FitWork:
+    """Merges the blocks' runs, column by column.
 
     Args:
-        context: where the blocks are, and who does the work.
-        min_count: values rarer than this in the training rows get no id of their own.
-        max_vocabulary: keep at most this many known values per column, the most frequent.
-        progress: is told of run entries as they are merged.
+        path: of the plan.
+        plan: the blocks, and what becomes of their counts.
+        host: gives the memory that a merge may take.
     """
 
-    def __init__(
-        self,
-        context: StageContext,
-        *,
-        min_count: int,
-        max_vocabulary: int | None,
-        progress: Progress,
-    ) -> None:
-        self._workspace = context.workspace
-        self._pool = context.pool
-        self._progress = progress
-        self._max_entries = context.budget.merge_entries
-        self._min_count = min_count
-        self._max_vocabulary = max_vocabulary
+    plan_of = FitPlan
 
-    def fit(self, records: Sequence[BlockRecord], done: dict[str, FittedRecord]) -> Fit:
-        """Merge the columns that are not `done`, and write the fit's files into the data set.
+    def __init__(self, path: Path, plan: FitPlan, host: Host) -> None:
+        self.plan = plan
+        self._path = path
+        self._workspace = plan.workspace
+        self._host = host
+        self._made_from = fingerprint_of(plan.blocks)
+
+    def verify(self, number: int) -> None:
+        """Compare a block's runs with what was written, before merges rely on them.
 
         Raises:
-            OutputError: a file or record that an earlier try left is missing or damaged.
+            OutputError: one is missing or damaged.
         """
-        workspace = self._workspace
-        make_folder(workspace.data.vocabularies)
-        for _ in self._pool.map(lambda c: verify_fitted(workspace, c, done[c]), done):
-            pass
-        left = set(FEATURE_COLUMNS) - set(done)
-        if left:
-            self._refuse_after_encoding(min(left), len(records))
-            for _ in self._pool.map(lambda r: verify_runs(workspace.blocks, r), records):
-                pass
-        # The columns with most entries first, so that no thread is left alone with a long one.
-        by_size = sorted(left, key=lambda c: (-sum(r.runs[c] for r in records), c))
-        made_from = fingerprint_of(records)
-        new = self._pool.map(lambda c: self._fit_column(c, records, made_from), by_size)
-        fitted = done | dict(zip(by_size, new, strict=True))
-        return self._collect(records, fitted)
+        with self._host.slot("fit", self._host.budget.threads):
+            check_wanted(self._path)
+            verify_runs(self._workspace.blocks, self.plan.blocks[number])
 
-    def _refuse_after_encoding(self, column: str, blocks: int) -> None:
-        """Refuse to fit where encoding has begun, which frees what the fit needs."""
-        encoded = [self._workspace.shards(number) for number in range(blocks)]
-        if any(path.exists() for path in encoded):
-            raise OutputError(
-                f"{self._workspace.fitted(column)} is missing or of other blocks, though shards "
-                f"were made with it: restore it, or {RESTART}"
-            )
+    def fit(self, number: int) -> None:
+        """Fit a column: merge its counts, write what they make, and its record.
 
-    def _fit_column(
-        self, column: str, records: Sequence[BlockRecord], made_from: str
-    ) -> FittedRecord:
-        runs = spilled_runs(self._workspace.blocks, records, column)
-        record: FittedRecord
-        if column in INTEGER_COLUMNS:
-            rows = sum(r.rows[TRAIN] - r.missing[column] for r in records)
-            record = self._fit_numeric(column, runs, rows=rows, made_from=made_from)
-        else:
-            record = self._fit_categorical(column, runs, made_from=made_from)
-        write_record(self._workspace.fitted(column), record)
-        self._progress.advance(sum(r.runs[column] for r in records))
-        return record
+        Raises:
+            OutputError: a block's scratch is missing or damaged, or the disk is full.
+            StoppedError: nobody wants it any more.
+        """
+        column = FEATURE_COLUMNS[number]
+        with self._host.slot("fit", self._host.budget.threads):
+            check_wanted(self._path)
+            if column in fitted_columns(self._workspace, self._made_from, [column]):
+                return
+            runs = spilled_runs(self._workspace.blocks, self.plan.blocks, column)
+            record: FittedRecord
+            if column in INTEGER_COLUMNS:
+                rows = sum(r.rows[TRAIN] - r.missing[column] for r in self.plan.blocks)
+                record = self._fit_numeric(column, runs, rows=rows)
+            else:
+                record = self._fit_categorical(column, runs)
+            check_wanted(self._path)
+            write_record(self._workspace.fitted(column), record, unique=True)
 
-    def _fit_numeric(
-        self, column: str, runs: Sequence[SpilledRun], *, rows: int, made_from: str
-    ) -> FittedNumeric:
+    def _fit_numeric(self, column: str, runs: Sequence[SpilledRun], *, rows: int) -> FittedNumeric:
         distinct = 0
 
         def counted() -> Iterator[tuple[UInt32Array, Int64Array]]:
             nonlocal distinct
-            for values, counts in merge_in_parts(runs, self._max_entries):
+            for values, counts in merge_in_parts(runs, self._host.budget.merge_entries):
                 distinct += len(values)
                 yield values, counts
 
         path = self._workspace.table(column)
         write_table(path, build_table(counted(), rows))
-        return FittedNumeric(made_from=made_from, distinct=distinct, table=Written.of(path))
+        return FittedNumeric(made_from=self._made_from, distinct=distinct, table=Written.of(path))
 
-    def _fit_categorical(
-        self, column: str, runs: Sequence[SpilledRun], *, made_from: str
-    ) -> FittedCategorical:
+    def _fit_categorical(self, column: str, runs: Sequence[SpilledRun]) -> FittedCategorical:
         vocabulary = self._workspace.data.vocabulary(column)
         lookup = self._workspace.lookup(column)
         built = build_vocabulary(
-            merge_in_parts(runs, self._max_entries),
+            merge_in_parts(runs, self._host.budget.merge_entries),
             vocabulary,
             lookup,
-            min_count=self._min_count,
-            max_vocabulary=self._max_vocabulary,
+            min_count=self.plan.min_count,
+            max_vocabulary=self.plan.max_vocabulary,
         )
         return FittedCategorical(
-            made_from=made_from,
+            made_from=self._made_from,
             distinct=built.distinct,
             oov=built.oov_rows,
             vocabulary=Written.of(vocabulary),
             lookup=Written.of(lookup),
         )
 
-    def _collect(self, records: Sequence[BlockRecord], fitted: dict[str, FittedRecord]) -> Fit:
-        data = self._workspace.data
-        missing = {c: sum(r.missing[c] for r in records) for c in FEATURE_COLUMNS}
-        quantiles: dict[str, FittedColumn] = {}
-        numeric: list[NumericColumn] = []
-        categorical: list[CategoricalColumn] = []
-        for column in FEATURE_COLUMNS:
-            record = fitted[column]
-            if isinstance(record, FittedNumeric):
-                table = open_table(self._workspace.table(column))
-                total = sum(r.sums[column] for r in records)
-                mean = total / table.rows if table.rows else None
-                found = FittedColumn(table=table, mean=mean, missing=missing[column])
-                quantiles[column] = found
-                numeric.append(_numeric_column(column, found, record.distinct))
-            else:
-                categorical.append(
-                    CategoricalColumn(
-                        column=column,
-                        missing=missing[column],
-                        distinct=record.distinct,
-                        oov=record.oov,
-                        ids=FIRST_KNOWN_ID + record.known,
-                    )
+
+def collect_fit(workspace: Workspace, records: Sequence[BlockRecord], min_count: int) -> Fit:
+    """Put together what was learned of all columns, and write the quantile tables.
+
+    Raises:
+        OutputError: a column is not fitted.
+    """
+    data = workspace.data
+    fitted = fitted_columns(workspace, fingerprint_of(records))
+    for column in FEATURE_COLUMNS:
+        if column not in fitted:
+            raise OutputError(f"{workspace.fitted(column)} is of other blocks: {RESTART}")
+    missing = {c: sum(r.missing[c] for r in records) for c in FEATURE_COLUMNS}
+    quantiles: dict[str, FittedColumn] = {}
+    numeric: list[NumericColumn] = []
+    categorical: list[CategoricalColumn] = []
+    for column in FEATURE_COLUMNS:
+        record = fitted[column]
+        if isinstance(record, FittedNumeric):
+            table = open_table(workspace.table(column))
+            total = sum(r.sums[column] for r in records)
+            mean = total / table.rows if table.rows else None
+            found = FittedColumn(table=table, mean=mean, missing=missing[column])
+            quantiles[column] = found
+            numeric.append(_numeric_column(column, found, record.distinct))
+        else:
+            categorical.append(
+                CategoricalColumn(
+                    column=column,
+                    missing=missing[column],
+                    distinct=record.distinct,
+                    oov=record.oov,
+                    ids=FIRST_KNOWN_ID + record.known,
                 )
-        write_tables(data.quantiles, quantiles)
-        return Fit(
-            min_count=self._min_count,
-            numeric=numeric,
-            categorical=categorical,
-            files=fit_files(data, fitted),
-            tables_and_lookups=tables_and_lookups(fitted),
-        )
+            )
+    write_tables(data.quantiles, quantiles)
+    return Fit(
+        min_count=min_count,
+        numeric=numeric,
+        categorical=categorical,
+        files=fit_files(data, fitted),
+        tables_and_lookups=tables_and_lookups(fitted),
+    )
 
 
 def _numeric_column(column: str, fitted: FittedColumn, distinct: int) -> NumericColumn:

@@ -1,13 +1,13 @@
 """Stage 3, encode: the scratch of each block becomes shards, one a split."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from criteo_stream.base.errors import OutputError
-from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.records import checksum_of, write_record
 from criteo_stream.base.reserved_ids import MISSING_ID
@@ -19,15 +19,15 @@ from criteo_stream.base.schema import (
     ROW_GROUP_ROWS,
     SPLITS,
 )
-from criteo_stream.base.storage import make_folder
 from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.data.shards import write_shard
 from criteo_stream.prepare.codes import CodeArray
 from criteo_stream.prepare.counts import UInt32Array, from_sortable
-from criteo_stream.prepare.quantiles import QuantileTable
-from criteo_stream.prepare.scratch import open_rows, open_values, remove_scratch
-from criteo_stream.prepare.stage_context import StageContext
-from criteo_stream.prepare.value_ids import Lookup
+from criteo_stream.prepare.host import Host
+from criteo_stream.prepare.quantiles import open_table
+from criteo_stream.prepare.scratch import open_rows, open_values
+from criteo_stream.prepare.stage_plan import EncodePlan, check_wanted
+from criteo_stream.prepare.value_ids import open_lookup
 from criteo_stream.prepare.work_records import (
     RESTART,
     ROWS,
@@ -50,66 +50,49 @@ Shards = dict[str, ShardEntry]
 """A block's shard per split that has rows in it."""
 
 
-class ShardStage:
-    """Encodes blocks into shards; finished blocks are kept for the next try.
+class EncodeWork:
+    """Encodes blocks into shards.
 
     Args:
-        context: where the blocks are, and who does the work.
-        tables: per integer column.
-        lookups: per categorical column.
-        fit: identity of the two.
-        progress: is told of rows as they are encoded.
+        path: of the plan.
+        plan: the blocks, and the fit to encode them with.
+        host: gives the memory that blocks may take.
+        progress: is told of rows as they are encoded; default nobody.
     """
 
-    def __init__(
-        self,
-        context: StageContext,
-        tables: Mapping[str, QuantileTable],
-        lookups: Mapping[str, Lookup],
-        *,
-        fit: str,
-        progress: Progress,
-    ) -> None:
-        self._workspace = context.workspace
-        self._pool = context.pool
-        self._progress = progress
-        self._budget = context.budget
-        self._fit = fit
-        self._tables = tables
-        self._lookups = lookups
+    plan_of = EncodePlan
 
-    def encode(
-        self, records: Sequence[BlockRecord], done: Mapping[int, Shards]
-    ) -> dict[str, list[ShardEntry]]:
-        """Encode the blocks that are not `done`; the shards of each split, in order.
+    def __init__(
+        self, path: Path, plan: EncodePlan, host: Host, progress: Progress | None = None
+    ) -> None:
+        self.plan = plan
+        self._path = path
+        self._host = host
+        self._progress = progress
+        self._workspace = plan.workspace
+        self._tables = {c: open_table(self._workspace.table(c)) for c in INTEGER_COLUMNS}
+        self._lookups = {c: open_lookup(self._workspace.lookup(c)) for c in CATEGORICAL_COLUMNS}
+        values = max((sum(record.runs.values()) for record in plan.blocks), default=0)
+        self._at_a_time = host.budget.blocks_in_flight(_BYTES_PER_BLOCK + _BYTES_PER_VALUE * values)
+
+    def encode(self, number: int) -> None:
+        """Encode a block: write its shards, then their record.
 
         Raises:
-            OutputError: scratch, or a shard that an earlier try left, is missing or damaged.
+            OutputError: scratch is missing or damaged, or the disk is full.
+            StoppedError: nobody wants it any more.
         """
-        for split in SPLITS:
-            make_folder(self._workspace.data.split(split))
-        for _ in self._pool.map(self._verify_shards, done.values()):
-            pass
-        for number in done:  # a try that was killed may have left it
-            remove_scratch(self._workspace.blocks, records[number])
-        left = [(i, record) for i, record in enumerate(records) if i not in done]
-        values = max((sum(record.runs.values()) for _, record in left), default=0)
-        in_flight = self._budget.blocks_in_flight(_BYTES_PER_BLOCK + _BYTES_PER_VALUE * values)
-        written = dict(done)
-        new = ordered_map(self._pool, self._encode_block, left, in_flight)
-        written |= {number: shards for (number, _), shards in zip(left, new, strict=True)}
-        return {
-            split: [written[i][split] for i in range(len(records)) if split in written[i]]
-            for split in SPLITS
-        }
+        with self._host.slot("encode", self._at_a_time):
+            check_wanted(self._path)
+            record = self.plan.blocks[number]
+            if encoded_block(self._workspace, number, record, self.plan.fit) is not None:
+                return
+            shards = self._written_shards(number, record)
+            encoded = EncodedBlock(made_from=_made_from(record, self.plan.fit), shards=shards)
+            check_wanted(self._path)
+            write_record(self._workspace.shards(number), encoded, unique=True)
 
-    def _verify_shards(self, shards: Shards) -> None:
-        for entry in shards.values():
-            path = self._workspace.data.path / entry.path
-            verify(path, Written(bytes=entry.bytes, crc32=entry.crc32))
-
-    def _encode_block(self, numbered: tuple[int, BlockRecord]) -> Shards:
-        number, record = numbered
+    def _written_shards(self, number: int, record: BlockRecord) -> Shards:
         self._refuse_lost(number, record)
         rows = open_rows(self._workspace.blocks, record)
         meanings = self._meanings(open_values(self._workspace.blocks, record))
@@ -119,11 +102,8 @@ class ShardStage:
             if count:
                 path = self._workspace.data.shard(split, number)
                 groups = _row_groups(rows, meanings, start, start + count)
-                shards[split] = write_shard(path, self._counted(groups))
+                shards[split] = write_shard(path, self._watched(groups))
                 start += count
-        encoded = EncodedBlock(made_from=_made_from(record, self._fit), shards=shards)
-        write_record(self._workspace.shards(number), encoded)
-        remove_scratch(self._workspace.blocks, record)
         return shards
 
     def _refuse_lost(self, number: int, record: BlockRecord) -> None:
@@ -152,12 +132,14 @@ class ShardStage:
             meanings[column] = ids
         return meanings
 
-    def _counted(
+    def _watched(
         self, groups: Iterator[list[npt.NDArray[Any]]]
     ) -> Iterator[list[npt.NDArray[Any]]]:
         for group in groups:
+            check_wanted(self._path)
             yield group
-            self._progress.advance(len(group[0]))
+            if self._progress:
+                self._progress.advance(len(group[0]))
 
 
 def _row_groups(
@@ -180,26 +162,51 @@ def _made_from(record: BlockRecord, fit: str) -> str:
     return checksum_of({"block": record.fingerprint, "fit": fit})
 
 
+def encoded_block(
+    workspace: Workspace, number: int, record: BlockRecord, fit: str
+) -> Shards | None:
+    """The shards of a block that were made with this fit; None where it is not encoded yet.
+
+    Raises:
+        OutputError: their record is damaged.
+    """
+    path = workspace.shards(number)
+    found = workspace.find(path, EncodedBlock)
+    if found is None or found.made_from != _made_from(record, fit):
+        return None
+    expected = {
+        split: (f"{split}/{workspace.data.shard(split, number).name}", rows)
+        for split, rows in zip(SPLITS, record.rows, strict=True)
+        if rows
+    }
+    if {s: (entry.path, entry.rows) for s, entry in found.shards.items()} != expected:
+        raise damaged(path, "its shards are not those of its block")
+    return found.shards
+
+
 def encoded_blocks(
     workspace: Workspace, records: Sequence[BlockRecord], fit: str
 ) -> dict[int, Shards]:
-    """The shards that an earlier try made of these blocks with this fit, by number of their block.
+    """The shards of all blocks that were encoded with this fit, by number of their block.
 
     Raises:
         OutputError: a record is damaged.
     """
-    done: dict[int, Shards] = {}
-    for number, record in enumerate(records):
-        path = workspace.shards(number)
-        found = workspace.find(path, EncodedBlock)
-        if found is None or found.made_from != _made_from(record, fit):
-            continue
-        expected = {
-            split: (f"{split}/{workspace.data.shard(split, number).name}", rows)
-            for split, rows in zip(SPLITS, record.rows, strict=True)
-            if rows
-        }
-        if {s: (entry.path, entry.rows) for s, entry in found.shards.items()} != expected:
-            raise damaged(path, "its shards are not those of its block")
-        done[number] = found.shards
-    return done
+    found = ((n, encoded_block(workspace, n, record, fit)) for n, record in enumerate(records))
+    return {number: shards for number, shards in found if shards is not None}
+
+
+def verify_shards(workspace: Workspace, shards: Shards) -> None:
+    """Compare a block's shards with what was written.
+
+    Raises:
+        OutputError: one is missing or damaged.
+    """
+    for entry in shards.values():
+        verify(workspace.data.path / entry.path, Written(bytes=entry.bytes, crc32=entry.crc32))
+
+
+def by_split(encoded: Mapping[int, Shards]) -> dict[str, list[ShardEntry]]:
+    """The shards of each split, in the order of their blocks."""
+    blocks = [encoded[number] for number in sorted(encoded)]
+    return {split: [block[split] for block in blocks if split in block] for split in SPLITS}

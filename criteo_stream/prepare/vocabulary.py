@@ -6,11 +6,13 @@ enough and a histogram of their counts, the second turns each count into a rank.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +26,6 @@ from criteo_stream.data.parquet import opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 
-FREQUENT: Final = ".frequent"
-BY_ID: Final = ".by_id"
-"""Suffixes of files that are needed only while a vocabulary is built."""
 SLICE_ENTRIES: Final = 1 << 20
 _SCHEMA: Final = pa.schema(
     [
@@ -64,58 +63,64 @@ def build_vocabulary(
         min_count: rarer values become OOV.
         max_vocabulary: keep at most this many known values, the most frequent.
     """
-    frequent = lookup_path.with_name(f".{lookup_path.stem}{FREQUENT}")
-    distinct, dropped, histogram = _keep_frequent(parts, frequent, min_count)
-    counts_seen = np.array(sorted(histogram, reverse=True), np.int64)
-    how_many = np.array([histogram[c] for c in counts_seen.tolist()], np.int64)
-    known = int(how_many.sum())
-    if max_vocabulary is not None:
-        known = min(known, max_vocabulary)
-    # Rank of the first value with each count; moves on as values of that count are met.
-    next_rank = dict(
-        zip(counts_seen.tolist(), (np.cumsum(how_many) - how_many).tolist(), strict=True)
-    )
-    by_id = _ById(lookup_path.with_name(f".{lookup_path.stem}{BY_ID}"), known)
-    with atomic_path(lookup_path) as partial, partial.open("wb") as file:
-        lookup = LookupFile(file, known)
-        for values, counts in _read_frequent(frequent):
-            ranks = _ranks(counts, next_rank)
-            kept = ranks < known
-            dropped += int(counts[~kept].sum())
-            values, counts, ranks = values[kept], counts[kept], ranks[kept]
-            lookup.add(values, (ranks + FIRST_KNOWN_ID).astype(np.int32))
-            by_id.put(ranks, values, counts)
-    by_id.write(path)
-    frequent.unlink()
+    with _scratch(lookup_path) as frequent, _scratch(lookup_path) as entries:
+        distinct, dropped, histogram = _keep_frequent(parts, frequent, min_count)
+        counts_seen = np.array(sorted(histogram, reverse=True), np.int64)
+        how_many = np.array([histogram[c] for c in counts_seen.tolist()], np.int64)
+        known = int(how_many.sum())
+        if max_vocabulary is not None:
+            known = min(known, max_vocabulary)
+        # Rank of the first value with each count; moves on as values of that count are met.
+        next_rank = dict(
+            zip(counts_seen.tolist(), (np.cumsum(how_many) - how_many).tolist(), strict=True)
+        )
+        by_id = _ById(entries, known)
+        with atomic_path(lookup_path, unique=True) as partial, partial.open("wb") as file:
+            lookup = LookupFile(file, known)
+            for values, counts in _read_frequent(frequent):
+                ranks = _ranks(counts, next_rank)
+                kept = ranks < known
+                dropped += int(counts[~kept].sum())
+                values, counts, ranks = values[kept], counts[kept], ranks[kept]
+                lookup.add(values, (ranks + FIRST_KNOWN_ID).astype(np.int32))
+                by_id.put(ranks, values, counts)
+        by_id.write(path)
     return VocabularyFacts(distinct=distinct, known=known, oov_rows=dropped)
+
+
+@contextmanager
+def _scratch(beside: Path) -> Iterator[IO[bytes]]:
+    """A file without a name, on the same disk, that goes with the process."""
+    with full_disk_explained(beside), TemporaryFile(dir=beside.parent) as file:
+        yield file
 
 
 _ENTRY = np.dtype([("value", np.uint32), ("count", np.int64)])
 
 
 def _keep_frequent(
-    parts: Iterable[tuple[UInt32Array, Int64Array]], path: Path, min_count: int
+    parts: Iterable[tuple[UInt32Array, Int64Array]], file: IO[bytes], min_count: int
 ) -> tuple[int, int, dict[int, int]]:
     """Store the frequent values; return (distinct, rows of the others, values per count)."""
     distinct = dropped = 0
     histogram: dict[int, int] = {}  # at most √(2 · rows) different counts exist
-    with full_disk_explained(path), path.open("wb") as file:
-        for values, counts in parts:
-            distinct += len(values)
-            kept = counts >= min_count
-            dropped += int(counts[~kept].sum())
-            entries = np.empty(int(kept.sum()), _ENTRY)
-            entries["value"], entries["count"] = values[kept], counts[kept]
-            file.write(entries.data)
-            for count, times in zip(*np.unique(entries["count"], return_counts=True), strict=True):
-                histogram[int(count)] = histogram.get(int(count), 0) + int(times)
+    for values, counts in parts:
+        distinct += len(values)
+        kept = counts >= min_count
+        dropped += int(counts[~kept].sum())
+        entries = np.empty(int(kept.sum()), _ENTRY)
+        entries["value"], entries["count"] = values[kept], counts[kept]
+        file.write(entries.data)
+        for count, times in zip(*np.unique(entries["count"], return_counts=True), strict=True):
+            histogram[int(count)] = histogram.get(int(count), 0) + int(times)
+    file.flush()
+    file.seek(0)
     return distinct, dropped, histogram
 
 
-def _read_frequent(path: Path) -> Iterable[tuple[UInt32Array, Int64Array]]:
-    with path.open("rb") as file:
-        while len(entries := np.fromfile(file, _ENTRY, SLICE_ENTRIES)):
-            yield entries["value"].copy(), entries["count"].copy()
+def _read_frequent(file: IO[bytes]) -> Iterable[tuple[UInt32Array, Int64Array]]:
+    while len(entries := np.fromfile(file, _ENTRY, SLICE_ENTRIES)):
+        yield entries["value"].copy(), entries["count"].copy()
 
 
 def _ranks(counts: Int64Array, next_rank: dict[int, int]) -> Int64Array:
@@ -133,15 +138,13 @@ def _ranks(counts: Int64Array, next_rank: dict[int, int]) -> Int64Array:
 class _ById:
     """Values and counts put in id order through a file, so that memory does not grow with them."""
 
-    def __init__(self, path: Path, known: int) -> None:
-        self._path = path
+    def __init__(self, file: IO[bytes], known: int) -> None:
         self._known = known
         if known:
             # A mapped file must have its space before it is written to: a disk that fills up
             # under a mapping kills the process.
-            with full_disk_explained(path), path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, known * _ENTRY.itemsize)
-            self._entries = np.memmap(path, _ENTRY, "r+", shape=(known,))
+            os.posix_fallocate(file.fileno(), 0, known * _ENTRY.itemsize)
+            self._entries = np.memmap(file, _ENTRY, "r+", shape=(known,))
 
     def put(self, ranks: Int64Array, values: UInt32Array, counts: Int64Array) -> None:
         if len(ranks):
@@ -151,7 +154,7 @@ class _ById:
     def write(self, path: Path) -> None:
         encodings = {"value": "PLAIN"} | dict.fromkeys(("id", "count"), "DELTA_BINARY_PACKED")
         with (
-            atomic_path(path) as partial,
+            atomic_path(path, unique=True) as partial,
             pq.ParquetWriter(
                 partial, _SCHEMA, use_dictionary=False, column_encoding=encodings
             ) as writer,
@@ -161,7 +164,6 @@ class _ById:
                 ids = np.arange(start, start + len(entries), dtype=np.int32) + FIRST_KNOWN_ID
                 columns = [entries["value"].copy(), ids, entries["count"].copy()]
                 writer.write_table(pa.table(columns, schema=_SCHEMA))
-        self._path.unlink(missing_ok=True)
 
 
 def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:

@@ -106,6 +106,8 @@ class BlockEnd:
 class BlockRecord:
     """A block that was read: up to `schema.BLOCK_ROWS` lines of one input."""
 
+    task: Fingerprint
+    """Of all that decides the output."""
     source: Count
     """Number of the input, in natural order."""
     block: Count
@@ -162,7 +164,7 @@ class BlockRecord:
     def fingerprint(self) -> str:
         """Identity of what later stages use of it, whenever it was read."""
         files = {suffix: file.crc32 for suffix, file in self.files.items()}
-        return checksum_of({"name": self.name, "rows": self.rows, **files})
+        return checksum_of({"task": self.task, "name": self.name, "rows": self.rows, **files})
 
 
 def block_name(source: int, block: int) -> str:

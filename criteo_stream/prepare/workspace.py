@@ -13,7 +13,9 @@ from typing import Final, TypeVar
 
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.records import RecordError, parse_json, read_record, unsealed, write_record
+from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.storage import (
+    final_name,
     full_disk_explained,
     locked_folder,
     make_folder,
@@ -23,13 +25,10 @@ from criteo_stream.base.storage import (
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
-from criteo_stream.prepare.vocabulary import BY_ID, FREQUENT
-from criteo_stream.prepare.work_records import RESTART, BlockRecord, damaged
+from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 """Version of the files in the working folder; unfinished work of any other is refused."""
-
-_HALF_MADE: Final = {".partial", BY_ID, FREQUENT}
 
 _Record = TypeVar("_Record")
 
@@ -44,6 +43,8 @@ class Workspace:
         self._task = self.data.work / "task.json"
         self._fit = self.data.work / "fit"
         self._encoded = self.data.work / "encoded"
+        self.plans = self.data.work / "plans"
+        """Of the stage that is at work, see `stage_plan`."""
 
     def lines(self, source: int) -> Path:
         """Where the number of an input's lines is kept, if it had to be counted."""
@@ -94,7 +95,7 @@ class Workspace:
         Raises:
             OutputError: the folder holds other work: names what differs; or it is damaged.
         """
-        folders = (self.blocks, self._fit, self._encoded)
+        folders = (self.blocks, self._fit, self._encoded, self.plans)
         if self._task.exists():
             refuse_other_task(self.data.path, self._read_task(), task)
         elif any(folder.exists() for folder in folders):
@@ -105,8 +106,11 @@ class Workspace:
                 write_record(self._task, {"workspace": _FORMAT, **task})
             for folder in folders:
                 make_folder(folder)
-            for folder in (self.data.work, *folders):
+            made = (self.data.vocabularies, *map(self.data.split, SPLITS))
+            for folder in (self.data.work, *folders, *made):
                 _remove_half_made(folder)
+            for plan in self.plans.iterdir():
+                plan.unlink()
 
     def _read_task(self) -> dict[str, object]:
         try:
@@ -121,29 +125,32 @@ class Workspace:
             )
         return task
 
-    def finished_blocks(self, inputs: int) -> list[list[BlockRecord]]:
-        """Per input, the blocks read from its start on; those after a gap are read again.
+    def finished_blocks(self, source: int, task: str) -> list[BlockRecord]:
+        """The blocks of an input that were read for this task, from its start on.
+
+        Those after a gap are read again.
 
         Raises:
             OutputError: a record is damaged.
         """
-        done: list[list[BlockRecord]] = [[] for _ in range(inputs)]
-        for path in sorted(self.blocks.glob("*.json")):
-            record = self.read(path, BlockRecord)
-            if record.name != path.stem or record.source >= inputs:
+        done: list[BlockRecord] = []
+        while not (done and done[-1].last):
+            name = block_name(source, len(done))
+            path = self.blocks / f"{name}.json"
+            record = self.find(path, BlockRecord)
+            if record is None or record.task != task:
+                break
+            if record.name != name:
                 raise damaged(path, f"it is of block {record.block} of input {record.source}")
-            before = done[record.source]
-            if record.block == len(before):
-                lines = before[-1].end.lines if before else 0
-                if record.end.lines != lines + record.lines or (before and before[-1].last):
-                    place = f"{before[-1].name} ends" if before else "its input begins"
-                    raise damaged(path, f"it does not begin where {place}")
-                before.append(record)
+            if record.end.lines != record.lines + (done[-1].end.lines if done else 0):
+                place = f"{done[-1].name} ends" if done else "its input begins"
+                raise damaged(path, f"it does not begin where {place}")
+            done.append(record)
         return done
 
     def record_block(self, record: BlockRecord) -> None:
         """Record a block whose scratch is written."""
-        write_record(self.blocks / f"{record.name}.json", record)
+        write_record(self.blocks / f"{record.name}.json", record, unique=True)
 
     def read(self, path: Path, kind: type[_Record]) -> _Record:
         """Read the record of a finished piece of work.
@@ -176,7 +183,6 @@ def _is_unsealed(task: object) -> bool:
 
 def _remove_half_made(folder: Path) -> None:
     """Remove what a killed try was writing, under the names that it has until it is whole."""
-    for path in folder.iterdir():
-        is_half_made = path.name.startswith(".") and path.suffix in _HALF_MADE
-        if is_half_made and not path.is_dir():
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if final_name(path.name) and not path.is_dir():
             path.unlink()

@@ -188,7 +188,9 @@ def test_malformed_lines_are_counted_kept_and_limited(tmp_path: Path) -> None:
     options: dict[str, Any] = {"min_count": 1, "block_rows": 100}
     with pytest.raises(InputError, match=r"log\.tsv, line 57: the line is blank .1 malformed"):
         prepare(raw, tmp_path / "data", **options)
-    with pytest.raises(InputError, match=r"line 57: the line is blank .3 malformed.*--max-bad-rows is 2"):
+    with pytest.raises(
+        InputError, match=r"line 57: the line is blank .3 malformed.*--max-bad-rows is 2"
+    ):
         prepare(raw, tmp_path / "data", max_bad_rows=2, **options)
     result = prepare(raw, tmp_path / "data", max_bad_rows=3, **options)
     assert result.resumed

@@ -1,0 +1,62 @@
+"""Watching a stage that reads: lines as they come, and malformed ones up to a limit."""
+
+import threading
+from collections.abc import Sequence
+
+from criteo_stream.base.errors import InputError
+from criteo_stream.base.progress import Progress
+from criteo_stream.prepare.malformed import Reject, too_many_rejects
+
+
+class TooManyRejectsError(InputError):
+    """More malformed lines than allowed; knows the first of them."""
+
+    def __init__(self, source: int, first: Reject, rejected: int, allowed: int) -> None:
+        super().__init__(str(too_many_rejects(first, rejected, allowed)))
+        self.source = source
+        self.first = first
+        self._made_of = (source, first, rejected, allowed)
+
+    def __reduce__(self) -> tuple[type["TooManyRejectsError"], tuple[int, Reject, int, int]]:
+        """So that it can come from another process."""
+        return type(self), self._made_of
+
+
+class ReadWatch:
+    """Hears of lines from several streams.
+
+    Args:
+        max_bad_rows: malformed lines that are left out before giving up.
+        progress: is told of lines.
+    """
+
+    def __init__(self, max_bad_rows: int, progress: Progress | None = None) -> None:
+        self._allowed = max_bad_rows
+        self._progress = progress
+        self._rejected = 0
+        self._first: tuple[int, Reject] | None = None
+        self._lock = threading.Lock()
+
+    def advance(self, lines: int) -> None:
+        """Hear of lines that are done."""
+        if self._progress:
+            self._progress.advance(lines)
+
+    def rejected(self, source: int, count: int, rejects: Sequence[Reject]) -> None:
+        """Hear of malformed lines of an input, of which ``rejects`` are the first.
+
+        Raises:
+            TooManyRejectsError: names the first of all that were heard of, in the inputs' order.
+        """
+        if not count:
+            return
+        with self._lock:
+            self._rejected += count
+            place = (source, rejects[0])
+            if self._first is None or (source, place[1].line) < (
+                self._first[0],
+                self._first[1].line,
+            ):
+                self._first = place
+            if self._rejected > self._allowed:
+                raise TooManyRejectsError(*self._first, self._rejected, self._allowed)

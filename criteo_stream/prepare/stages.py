@@ -1,0 +1,307 @@
+"""The stages, driven: what is left to do becomes tasks, and what they did is put together."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from criteo_stream.base.errors import InputError, OutputError
+from criteo_stream.base.progress import Progress
+from criteo_stream.base.schema import FEATURE_COLUMNS, SPLITS
+from criteo_stream.base.storage import make_folder
+from criteo_stream.data.manifest import ShardEntry
+from criteo_stream.prepare import tasks
+from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
+from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.borrow_fit import borrow_fit
+from criteo_stream.prepare.engine import Engine, Task, run_tasks
+from criteo_stream.prepare.layouts import Layout
+from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
+from criteo_stream.prepare.read_watch import ReadWatch
+from criteo_stream.prepare.scratch import remove_scratch
+from criteo_stream.prepare.splits import TRAIN, RangeSplit
+from criteo_stream.prepare.stage1_read import ReadWork
+from criteo_stream.prepare.stage2_fit import (
+    Fit,
+    FitWork,
+    collect_fit,
+    fingerprint_of,
+    fitted_columns,
+    refuse_after_encoding,
+    verify_fitted,
+)
+from criteo_stream.prepare.stage3_encode import (
+    EncodeWork,
+    by_split,
+    encoded_blocks,
+    verify_shards,
+)
+from criteo_stream.prepare.stage_plan import (
+    EncodePlan,
+    FitPlan,
+    PlannedInput,
+    ReadPlan,
+    StagePlan,
+    StoppedError,
+    written,
+)
+from criteo_stream.prepare.work_records import BlockRecord, LineCount, block_name
+from criteo_stream.prepare.workspace import Workspace
+
+
+class _Run(Protocol):
+    """Runs tasks of one plan; see `run_tasks`."""
+
+    def __call__(
+        self,
+        task: Task,
+        *,
+        numbers: Sequence[int],
+        done: Callable[[int], None] = ...,
+        meanwhile: Callable[[], None] = ...,
+    ) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Stages:
+    """Drives the stages of one preparation, one after the other."""
+
+    engine: Engine
+    named: Mapping[Path, RangeSplit]
+    """See `named_splits`."""
+    workspace: Workspace
+    task: str
+    """Fingerprint of all that decides the output."""
+    inputs: Sequence[Beginning]
+    layout: Layout
+    options: PrepareOptions
+    execution: PrepareExecution
+    tell: Callable[[str], None]
+    times: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Per stage: seconds, units per second, and cores of this process in use."""
+
+    def read(self, rows: int, done: Sequence[Sequence[BlockRecord]]) -> list[BlockRecord]:
+        """Stage 1: read all inputs.
+
+        Args:
+            rows: about how many there are.
+            done: per input, the blocks that an earlier try finished.
+
+        Returns:
+            All blocks, in order.
+        """
+        plan = self._read_plan()
+        ranges = self._ranges(plan)
+        plan = self._read_plan(ranges)
+        reused = sum(record.lines for records in done for record in records)
+        left = [n for n, records in enumerate(done) if not (records and records[-1].last)]
+        # The largest first, so that no thread is left alone with a long one.
+        left.sort(key=lambda n: (-self.inputs[n].estimated_rows, n))
+        with self._stage("read", max(rows, reused), done=reused) as progress:
+            watch = ReadWatch(self.execution.max_bad_rows, progress)
+            for record in (record for records in done for record in records):
+                watch.rejected(record.source, record.rejected, record.rejects)
+            news = _NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
+            with self._tasks(
+                "read", plan, partial(ReadWork, watch=watch, inputs=self.inputs)
+            ) as run:
+                meanwhile = news.look if self.engine.shared else _nothing
+                run(tasks.read_source, numbers=left, meanwhile=meanwhile)
+        found = [self.workspace.finished_blocks(n, self.task) for n in range(len(self.inputs))]
+        for beginning, blocks in zip(self.inputs, found, strict=True):
+            if not (blocks and blocks[-1].last):
+                raise OutputError(
+                    f"the record of a block of {beginning.source.path} is gone: "
+                    "let nothing else write into the folder, and run the same command again"
+                )
+        return [record for blocks in found for record in blocks]
+
+    def _read_plan(self, ranges: Sequence[RangeSplit] = ()) -> ReadPlan:
+        valid, test = self.options.fractions
+        return ReadPlan(
+            **self._common(),
+            task=self.task,
+            inputs=[PlannedInput.of(beginning.source) for beginning in self.inputs],
+            ranges=list(ranges),
+            valid=valid,
+            test=test,
+            layout=self.layout.name,
+            block_rows=self.options.block_rows,
+            seed=self.options.seed,
+            keep_order=self.options.keep_order,
+            pad_short_lines=self.options.short_lines == "pad",
+            max_bad_rows=self.execution.max_bad_rows,
+        )
+
+    def _ranges(self, plan: ReadPlan) -> list[RangeSplit]:
+        """The splits that go by place, for which lines may have to be counted."""
+        lines: dict[int, int] = {}
+        known: dict[int, int] = {}
+        for number in inputs_to_count(self.inputs, self.options, self.named):
+            record = self.workspace.find(self.workspace.lines(number), LineCount)
+            if record is None:
+                lines[number] = 0
+            elif record.state.agrees_with(plan.state_of(self.inputs[number].source)):
+                known[number] = record.lines
+            else:
+                lines[number] = record.lines
+        if lines:
+            rows = sum(self.inputs[number].estimated_rows for number in lines)
+            with self._stage("count", rows, unit="lines") as progress:
+                watch = ReadWatch(0, progress)
+                with self._tasks(
+                    "count", plan, partial(ReadWork, watch=watch, inputs=self.inputs)
+                ) as run:
+                    run(tasks.count_source, numbers=list(lines))
+        for number, before in lines.items():
+            found = self.workspace.read(self.workspace.lines(number), LineCount).lines
+            if before not in (0, found):
+                raise InputError(
+                    f"{self.inputs[number].source.path} changed since its lines were counted "
+                    f"({before:,} then, {found:,} now): bring it back, or start over with --restart"
+                )
+            known[number] = found
+        return ranges_of(self.inputs, self.options, self.named, known, self.tell)
+
+    def fit(self, records: Sequence[BlockRecord]) -> Fit:
+        """Stage 2: merge the counts of all blocks into vocabularies and tables."""
+        if self.options.fit_from is not None:
+            return borrow_fit(self.workspace, self.options.fit_from)
+        rows = sum(record.rows[TRAIN] for record in records)
+        if not rows:
+            raise InputError(
+                "no row is in the training split, so there is nothing to fit: "
+                "check the inputs and the split options"
+            )
+        min_count = self.options.min_count_for(rows)
+        if self.options.min_count is None:
+            self.tell(f"for {rows:,} training rows: --min-count {min_count}")
+        make_folder(self.workspace.data.vocabularies)
+        done = fitted_columns(self.workspace, fingerprint_of(records))
+        for column, record in done.items():
+            verify_fitted(self.workspace, column, record)
+        left = [n for n, column in enumerate(FEATURE_COLUMNS) if column not in done]
+        if left:
+            column = min(FEATURE_COLUMNS[number] for number in left)
+            refuse_after_encoding(self.workspace, column, len(records))
+            self._fit_columns(records, left, min_count)
+        return collect_fit(self.workspace, records, min_count)
+
+    def _fit_columns(
+        self, records: Sequence[BlockRecord], left: Sequence[int], min_count: int
+    ) -> None:
+        entries = [sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS]
+        reused = sum(entries) - sum(entries[number] for number in left)
+        plan = FitPlan(
+            **self._common(),
+            blocks=list(records),
+            min_count=min_count,
+            max_vocabulary=self.options.max_vocabulary,
+        )
+        with (
+            self._stage("fit", sum(entries), done=reused, unit="counts") as progress,
+            self._tasks("fit", plan, FitWork) as run,
+        ):
+            run(tasks.verify_block, numbers=range(len(records)))
+            # Those with most entries first, so that no thread is left alone with a long one.
+            run(
+                tasks.fit_column,
+                numbers=sorted(left, key=lambda n: (-entries[n], n)),
+                done=lambda number: progress.advance(entries[number]),
+            )
+
+    def encode(self, records: Sequence[BlockRecord], fit: Fit) -> dict[str, list[ShardEntry]]:
+        """Stage 3: encode all blocks; the shards of each split, in order."""
+        workspace, identity = self.workspace, fit.tables_and_lookups
+        for split in SPLITS:
+            make_folder(workspace.data.split(split))
+        done = encoded_blocks(workspace, records, identity)
+        for number, shards in done.items():
+            verify_shards(workspace, shards)
+            remove_scratch(workspace.blocks, records[number])  # a try that was killed may leave it
+        left = [number for number in range(len(records)) if number not in done]
+        rows = [sum(record.rows) for record in records]
+        reused = sum(rows[number] for number in done)
+        plan = EncodePlan(**self._common(), blocks=list(records), fit=identity)
+        with self._stage("encode", sum(rows), done=reused) as progress:
+
+            def finished(number: int) -> None:
+                remove_scratch(workspace.blocks, records[number])
+                if self.engine.shared:
+                    progress.advance(rows[number])
+
+            with self._tasks("encode", plan, partial(EncodeWork, progress=progress)) as run:
+                run(tasks.encode_block, numbers=left, done=finished)
+        return by_split(encoded_blocks(workspace, records, identity))
+
+    def _common(self) -> dict[str, Any]:
+        """What every plan says."""
+        budget = self.execution.budget
+        return {
+            "out": str(self.workspace.data.path.absolute()),
+            "memory": budget.total_bytes,
+            "workers": budget.workers,
+            "shared": self.engine.shared,
+        }
+
+    @contextmanager
+    def _tasks(self, kind: str, plan: StagePlan, work: Callable[..., Any]) -> Iterator[_Run]:
+        """Run tasks of a plan; those in this process do ``work(path, plan, host)``."""
+        with written(plan, kind) as path:
+            host = self.engine.host
+            home = tasks.at_home(path, work(path, plan, host)) if host else nullcontext()
+            with home:
+                try:
+                    yield partial(run_tasks, self.engine.executor, plan=path)
+                except StoppedError:
+                    raise OutputError(
+                        f"another process went on with {plan.out}: let it finish, or choose "
+                        "another --out"
+                    ) from None
+
+    @contextmanager
+    def _stage(
+        self, name: str, total: int, *, done: int = 0, unit: str = "rows"
+    ) -> Iterator[Progress]:
+        """Show a stage's progress, and take its time."""
+        start, cpu = time.perf_counter(), time.process_time()
+        with Progress(name, total, done=done, quiet=self.execution.quiet, unit=unit) as bar:
+            yield bar
+        seconds = time.perf_counter() - start
+        self.times[name] = {
+            "seconds": round(seconds, 3),
+            f"{unit}_per_second": round((bar.done - done) / seconds),
+            "cores": round((time.process_time() - cpu) / seconds, 2),
+        }
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass
+class _NewBlocks:
+    """Looks for blocks that tasks elsewhere have recorded."""
+
+    workspace: Workspace
+    task: str
+    watch: ReadWatch
+    seen: list[int]
+    """Blocks of each input."""
+
+    def look(self) -> None:
+        """Tell of those that are new."""
+        for source, blocks in enumerate(self.seen):
+            record = self._find(source, blocks)
+            while record is not None and record.task == self.task:
+                self.seen[source] += 1
+                self.watch.rejected(source, record.rejected, record.rejects)
+                self.watch.advance(record.lines)
+                record = self._find(source, self.seen[source])
+
+    def _find(self, source: int, block: int) -> BlockRecord | None:
+        path: Path = self.workspace.blocks / f"{block_name(source, block)}.json"
+        return self.workspace.find(path, BlockRecord)
