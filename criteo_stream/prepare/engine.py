@@ -6,7 +6,7 @@ Both are executors of `concurrent.futures`, and nothing else of a cluster is use
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -55,20 +55,22 @@ def run_tasks(
         left = len(futures)
         while left:
             meanwhile()
-            try:
+            with suppress(queue.Empty):
                 future = finished.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            left -= 1
-            future.result()
-            done(futures[future])
+                left -= 1
+                future.result()
+                done(futures[future])
         meanwhile()
     except BaseException as error:
         plan.unlink(missing_ok=True)
         for future in futures:
             future.cancel()
         wait(futures, _STOP_SECONDS)
-        raise _first(error, futures) from None
+        first = _first(error, futures)
+        # An error knows this frame: what the frame knows would live as long as it.
+        futures.clear()
+        del future
+        raise first from None
 
 
 def _first(error: BaseException, futures: dict[Future[None], int]) -> BaseException:

@@ -68,7 +68,7 @@ class ReadWork:
         """Count an input's lines, and record them.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or changed since its lines were counted.
             StoppedError: nobody wants it any more.
         """
         with self._host.slot("read", self._streams):
@@ -78,8 +78,15 @@ class ReadWork:
             lines = count_lines(
                 beginning, self._counted, pool=self._host.pool, ahead=self._each.chunks
             )
-            record = LineCount(lines=lines, state=state)
-            write_record(self._workspace.lines(number), record, unique=True)
+            path = self._workspace.lines(number)
+            known = self._workspace.find(path, LineCount)
+            if known is not None and known.lines != lines:
+                raise InputError(
+                    f"{beginning.source.path} changed since its lines were counted "
+                    f"({known.lines:,} then, {lines:,} now): bring it back, or start over with "
+                    "--restart"
+                )
+            write_record(path, LineCount(lines=lines, state=state), unique=True)
 
     def _beginning(self, number: int) -> Beginning:
         if self._inputs:
@@ -111,8 +118,8 @@ class ReadWork:
                     del block
             finally:  # what was read before an error is kept
                 wait(making)
-            for future in making:
-                future.result()
+            while making:
+                making.popleft().result()
 
     def _blocks(self, number: int, finished: list[BlockRecord]) -> Iterator["_ParsedBlock"]:
         beginning = self._beginning(number)

@@ -105,9 +105,8 @@ class Stages:
             for record in (record for records in done for record in records):
                 watch.rejected(record.source, record.rejected, record.rejects)
             news = _NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
-            with self._tasks(
-                "read", plan, partial(ReadWork, watch=watch, inputs=self.inputs)
-            ) as run:
+            work = partial(ReadWork, watch=watch, inputs=self.inputs)
+            with self._tasks("read", plan, work) as run:
                 meanwhile = news.look if self.engine.shared else _nothing
                 run(tasks.read_source, numbers=left, meanwhile=meanwhile)
         found = [self.workspace.finished_blocks(n, self.task) for n in range(len(self.inputs))]
@@ -138,33 +137,21 @@ class Stages:
 
     def _ranges(self, plan: ReadPlan) -> list[RangeSplit]:
         """The splits that go by place, for which lines may have to be counted."""
-        lines: dict[int, int] = {}
-        known: dict[int, int] = {}
-        for number in inputs_to_count(self.inputs, self.options, self.named):
-            record = self.workspace.find(self.workspace.lines(number), LineCount)
-            if record is None:
-                lines[number] = 0
-            elif record.state.agrees_with(plan.state_of(self.inputs[number].source)):
-                known[number] = record.lines
-            else:
-                lines[number] = record.lines
-        if lines:
-            rows = sum(self.inputs[number].estimated_rows for number in lines)
+        needed = inputs_to_count(self.inputs, self.options, self.named)
+        left = [number for number in needed if not self._is_counted(number, plan)]
+        if left:
+            rows = sum(self.inputs[number].estimated_rows for number in left)
             with self._stage("count", rows, unit="lines") as progress:
-                watch = ReadWatch(0, progress)
-                with self._tasks(
-                    "count", plan, partial(ReadWork, watch=watch, inputs=self.inputs)
-                ) as run:
-                    run(tasks.count_source, numbers=list(lines))
-        for number, before in lines.items():
-            found = self.workspace.read(self.workspace.lines(number), LineCount).lines
-            if before not in (0, found):
-                raise InputError(
-                    f"{self.inputs[number].source.path} changed since its lines were counted "
-                    f"({before:,} then, {found:,} now): bring it back, or start over with --restart"
-                )
-            known[number] = found
-        return ranges_of(self.inputs, self.options, self.named, known, self.tell)
+                work = partial(ReadWork, watch=ReadWatch(0, progress), inputs=self.inputs)
+                with self._tasks("count", plan, work) as run:
+                    run(tasks.count_source, numbers=left)
+        lines = {n: self.workspace.read(self.workspace.lines(n), LineCount).lines for n in needed}
+        return ranges_of(self.inputs, self.options, self.named, lines, self.tell)
+
+    def _is_counted(self, number: int, plan: ReadPlan) -> bool:
+        known = self.workspace.find(self.workspace.lines(number), LineCount)
+        state = plan.state_of(self.inputs[number].source)
+        return known is not None and known.state.agrees_with(state)
 
     def fit(self, records: Sequence[BlockRecord]) -> Fit:
         """Stage 2: merge the counts of all blocks into vocabularies and tables."""

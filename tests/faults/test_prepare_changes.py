@@ -68,7 +68,7 @@ def test_an_input_that_grows_between_counting_and_reading_is_refused(
 ) -> None:
     out = tmp_path / "data"
     tail = {**OPTIONS, "split": "tail"}
-    with stopping_at(monkeypatch, 4, StoppedError()), pytest.raises(StoppedError):
+    with stopping_at(monkeypatch, 5, StoppedError()), pytest.raises(StoppedError):
         prepare(own_raw, out, **tail)
     path = own_raw / "day_2"
     write_raw(path, [*path.read_bytes().split(b"\n")[:-1], raw_lines(1)[0]])

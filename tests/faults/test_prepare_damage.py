@@ -18,7 +18,7 @@ import pytest
 from criteo_stream.base.errors import CriteoStreamError
 from criteo_stream.base.records import sealed
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.prepare import stage2_fit, stage3_encode
+from criteo_stream.prepare import stage2_fit, stages
 from tests.support.broken_records import broken_records, to_json
 from tests.support.damaged_files import DAMAGES, flip
 from tests.support.data_sets import content, prepare
@@ -86,7 +86,7 @@ def stopped(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     folder = tmp_path_factory.mktemp("stopped")
     patches = {
         "fit": (stage2_fit, "write_record", 30),
-        "encode": (stage3_encode, "remove_scratch", 2),
+        "encode": (stages, "remove_scratch", 2),
     }
     for stage, (module, name, calls) in patches.items():
         with pytest.MonkeyPatch.context() as patch:
@@ -177,7 +177,7 @@ def test_a_borrowed_fit_is_compared_too(
     prepare(raw, tmp_path / "whole", **borrowed)
     half, out = tmp_path / "half", tmp_path / "data"
     with monkeypatch.context() as patch:
-        patch.setattr(stage3_encode, "remove_scratch", stops_after(2, stage3_encode.remove_scratch))
+        patch.setattr(stages, "remove_scratch", stops_after(2, stages.remove_scratch))
         with pytest.raises(StoppedError):
             prepare(raw, half, **borrowed)
 
@@ -185,7 +185,7 @@ def test_a_borrowed_fit_is_compared_too(
     lookup = out / ".work/fit/C4.lookup"
     taken = lookup.stat().st_ino
     with monkeypatch.context() as patch:  # a try more, to see what it keeps
-        patch.setattr(stage3_encode, "remove_scratch", stops_after(1, stage3_encode.remove_scratch))
+        patch.setattr(stages, "remove_scratch", stops_after(1, stages.remove_scratch))
         with pytest.raises(StoppedError):
             prepare(raw, out, **borrowed)
     assert lookup.stat().st_ino == taken
@@ -213,8 +213,9 @@ def test_half_made_files_of_a_killed_try_are_removed(
     out = tmp_path / "data"
     again(stopped["fit"], out)
     work = DataFolder(out).work
-    left = [work / "fit" / ".C1.frequent", work / "fit" / ".C1.by_id", work / ".task.json.partial",
-            work / "blocks" / ".00000-00009.rows.partial"]  # fmt: skip
+    left = [work / "fit" / ".C1.lookup.0123456789abcdef.partial", work / ".task.json.partial",
+            work / "blocks" / ".00000-00009.rows.fedcba9876543210.partial",
+            DataFolder(out).vocabularies / ".C1.parquet.0123456789abcdef.partial"]  # fmt: skip
     for path in left:
         path.write_bytes(b"half")
     theirs = work / "fit" / ".notes"

@@ -18,7 +18,7 @@ import pytest
 from criteo_stream.base.errors import DataSetError, InputError, OutputError
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest, verify_file
-from criteo_stream.prepare import pipeline, stage1_read, stage3_encode
+from criteo_stream.prepare import pipeline, stage1_read, stages
 from criteo_stream.prepare.workspace import Workspace
 from tests.support.data_sets import content, prepare
 from tests.support.raw_lines import raw_lines, write_raw
@@ -225,7 +225,7 @@ def test_a_block_whose_scratch_was_not_yet_removed_is_encoded_once(
         raise StoppedError
 
     with monkeypatch.context() as patch:  # a block's shards are written, its scratch is there
-        patch.setattr(stage3_encode, "remove_scratch", stops)
+        patch.setattr(stages, "remove_scratch", stops)
         with pytest.raises(StoppedError):
             prepare(raw, out, workers=1, **OPTIONS)
     (record,) = Workspace(out).shards(0).parent.iterdir()
