@@ -15,8 +15,8 @@ from criteo_stream.prepare.read_fit import read_fit_tables
 from criteo_stream.prepare.stage2_fit import (
     Fit,
     FittedRecord,
+    encode_with,
     fitted_columns,
-    tables_and_lookups,
     verify_fitted,
 )
 from criteo_stream.prepare.vocabulary import write_lookup
@@ -62,7 +62,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
         numeric=manifest.numeric,
         categorical=manifest.categorical,
         files=manifest.fit_files,
-        tables_and_lookups=tables_and_lookups(fitted),
+        encode_with=encode_with(fitted),
     )
 
 

@@ -47,6 +47,7 @@ def run_tasks(
     """
     finished: queue.SimpleQueue[Future[None]] = queue.SimpleQueue()
     futures: dict[Future[None], int] = {}
+    future: Future[None] | None = None
     try:
         for number in numbers:
             future = executor.submit(task, str(plan), number)
@@ -69,7 +70,7 @@ def run_tasks(
         first = _first(error, futures)
         # An error knows this frame: what the frame knows would live as long as it.
         futures.clear()
-        del future
+        future = None
         raise first from None
 
 

@@ -119,6 +119,12 @@ class PrepareExecution:
     workers: int | None = option(
         default=None, help="Use this many threads.", chosen_by="all cores", at_least=1
     )
+    cluster: str | None = option(
+        default=None,
+        help="Do the work on a Dask cluster: address of its scheduler (tcp://HOST:8786), or its "
+        "scheduler file. Memory and threads are then those of each worker process.",
+        chosen_by="this process",
+    )
     max_bad_rows: int = option(
         default=0, help="Leave out and record up to N malformed lines before giving up.", at_least=0
     )
@@ -153,6 +159,7 @@ class PrepareKeywords(TypedDict, total=False):
     block_rows: int
     memory: str | int
     workers: int | None
+    cluster: str | None
     max_bad_rows: int
     restart: bool
     quiet: bool

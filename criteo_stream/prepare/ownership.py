@@ -16,6 +16,7 @@ from criteo_stream.base.records import has_names
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, SPLITS
 from criteo_stream.base.storage import final_name, sync_folder
 from criteo_stream.data.folder import DataFolder
+from criteo_stream.prepare.lease import OWNER_NAME
 
 TRASH_NAME: Final = ".criteo-stream-trash"
 """Holds what is being removed; nobody else has a folder of this name."""
@@ -45,7 +46,8 @@ def refuse_foreign(data: DataFolder) -> None:
             )
     if _is_ours(data):
         return
-    found = next((path.name for path in sorted(out.iterdir()) if path != data.work), None)
+    known = {data.work.name, OWNER_NAME}
+    found = next((p.name for p in sorted(out.iterdir()) if p.name not in known), None)
     if found is None and data.work.exists():
         found = None if _is_just_begun(data.work) else data.work.name
     if found is not None:

@@ -12,6 +12,7 @@ which was not killed, but for the manifest's ``times``.
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
@@ -37,9 +38,10 @@ from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
     refuse_changed_since_read,
 )
+from criteo_stream.prepare.cluster import cluster_engine
 from criteo_stream.prepare.detect_layout import layout_of
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
-from criteo_stream.prepare.engine import local_engine
+from criteo_stream.prepare.engine import Engine, local_engine
 from criteo_stream.prepare.malformed import write_rejects
 from criteo_stream.prepare.options import (
     PrepareExecution,
@@ -122,7 +124,12 @@ class _Preparation:
 
     def run(self, peak: PeakMemory) -> PrepareResult:
         """Run all stages that are not finished."""
-        with Workspace.opened(self.out, restart=self.execution.restart) as workspace:
+        with Workspace.opened(
+            self.out,
+            restart=self.execution.restart,
+            shared=self.execution.cluster is not None,
+            tell=self._say,
+        ) as workspace:
             if workspace.data.manifest.exists():
                 resumed, manifest = True, self._finished()
             else:
@@ -163,7 +170,7 @@ class _Preparation:
             self._say(reused)
         refuse_too_large(self.out, needed)
         refuse_changed_since_read(self.inputs, done, self.options.block_rows, self._say)
-        with local_engine(budget) as engine:
+        with self._engine() as engine:
             stages = Stages(
                 engine=engine,
                 named=self.named,
@@ -197,6 +204,11 @@ class _Preparation:
         )
         manifest.write(self.out)
         return any(done), manifest
+
+    def _engine(self) -> AbstractContextManager[Engine]:
+        if self.execution.cluster is not None:
+            return cluster_engine(self.execution.cluster)
+        return local_engine(self.execution.budget)
 
     def _say(self, line: str) -> None:
         if not self.execution.quiet:

@@ -64,6 +64,9 @@ class ReadWork:
             parse_chunk, layout=plan.parsed_as, pad_short_lines=plan.pad_short_lines
         )
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def count(self, number: int) -> None:
         """Count an input's lines, and record them.
 

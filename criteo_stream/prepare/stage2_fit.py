@@ -48,8 +48,13 @@ class Fit:
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     files: list[FileEntry]
-    tables_and_lookups: str
-    """Fingerprint of the files that rows are encoded with."""
+    encode_with: dict[str, Written]
+    """Per column, its table or lookup in the working folder."""
+
+    @property
+    def tables_and_lookups(self) -> str:
+        """Identity of what rows are encoded with."""
+        return checksum_of({column: file.crc32 for column, file in self.encode_with.items()})
 
 
 def fitted_columns(
@@ -121,6 +126,9 @@ class FitWork:
         self._workspace = plan.workspace
         self._host = host
         self._made_from = fingerprint_of(plan.blocks)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def verify(self, number: int) -> None:
         """Compare a block's runs with what was written, before merges rely on them.
@@ -226,7 +234,7 @@ def collect_fit(workspace: Workspace, records: Sequence[BlockRecord], min_count:
         numeric=numeric,
         categorical=categorical,
         files=fit_files(data, fitted),
-        tables_and_lookups=tables_and_lookups(fitted),
+        encode_with=encode_with(fitted),
     )
 
 
@@ -263,11 +271,9 @@ def fit_files(data: DataFolder, fitted: dict[str, FittedRecord]) -> list[FileEnt
     ]
 
 
-def tables_and_lookups(fitted: dict[str, FittedRecord]) -> str:
-    """Identity of what rows are encoded with."""
-    return checksum_of(
-        {
-            column: (record.table if isinstance(record, FittedNumeric) else record.lookup).crc32
-            for column, record in fitted.items()
-        }
-    )
+def encode_with(fitted: dict[str, FittedRecord]) -> dict[str, Written]:
+    """Per column, the file that its rows are encoded with."""
+    return {
+        column: record.table if isinstance(record, FittedNumeric) else record.lookup
+        for column, record in fitted.items()
+    }

@@ -24,6 +24,7 @@ from criteo_stream.data.shards import write_shard
 from criteo_stream.prepare.codes import CodeArray
 from criteo_stream.prepare.counts import UInt32Array, from_sortable
 from criteo_stream.prepare.host import Host
+from criteo_stream.prepare.host_copies import HostCopies
 from criteo_stream.prepare.quantiles import open_table
 from criteo_stream.prepare.scratch import open_rows, open_values
 from criteo_stream.prepare.stage_plan import EncodePlan, check_wanted
@@ -70,10 +71,21 @@ class EncodeWork:
         self._host = host
         self._progress = progress
         self._workspace = plan.workspace
-        self._tables = {c: open_table(self._workspace.table(c)) for c in INTEGER_COLUMNS}
-        self._lookups = {c: open_lookup(self._workspace.lookup(c)) for c in CATEGORICAL_COLUMNS}
+        workspace = self._workspace
+        paths = {c: workspace.table(c) for c in INTEGER_COLUMNS}
+        paths |= {c: workspace.lookup(c) for c in CATEGORICAL_COLUMNS}
+        if plan.shared:
+            self._copies = HostCopies()
+            paths = {c: self._copies.of(paths[c], plan.files[c], f"{plan.fit}-{c}") for c in paths}
+        self._tables = {c: open_table(paths[c]) for c in INTEGER_COLUMNS}
+        self._lookups = {c: open_lookup(paths[c]) for c in CATEGORICAL_COLUMNS}
         values = max((sum(record.runs.values()) for record in plan.blocks), default=0)
         self._at_a_time = host.budget.blocks_in_flight(_BYTES_PER_BLOCK + _BYTES_PER_VALUE * values)
+
+    def close(self) -> None:
+        """Let go of the copies of tables and lookups."""
+        if self.plan.shared:
+            self._copies.close()
 
     def encode(self, number: int) -> None:
         """Encode a block: write its shards, then their record.

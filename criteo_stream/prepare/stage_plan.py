@@ -20,7 +20,7 @@ from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import LAYOUTS, Layout
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.splits import HashedSplit, RangeSplit, Split
-from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.prepare.work_records import BlockRecord, Written
 from criteo_stream.prepare.workspace import Workspace
 
 
@@ -136,6 +136,8 @@ class EncodePlan(StagePlan):
     blocks: list[BlockRecord]
     fit: Fingerprint
     """Identity of the tables and lookups."""
+    files: dict[str, Written]
+    """The tables and lookups, per column."""
 
 
 Plan = TypeVar("Plan", bound=StagePlan)

@@ -107,8 +107,10 @@ class Stages:
             news = _NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
             work = partial(ReadWork, watch=watch, inputs=self.inputs)
             with self._tasks("read", plan, work) as run:
-                meanwhile = news.look if self.engine.shared else _nothing
-                run(tasks.read_source, numbers=left, meanwhile=meanwhile)
+                if self.engine.shared:
+                    run(tasks.read_source, numbers=left, meanwhile=news.look)
+                else:
+                    run(tasks.read_source, numbers=left)
         found = [self.workspace.finished_blocks(n, self.task) for n in range(len(self.inputs))]
         for beginning, blocks in zip(self.inputs, found, strict=True):
             if not (blocks and blocks[-1].last):
@@ -212,7 +214,9 @@ class Stages:
         left = [number for number in range(len(records)) if number not in done]
         rows = [sum(record.rows) for record in records]
         reused = sum(rows[number] for number in done)
-        plan = EncodePlan(**self._common(), blocks=list(records), fit=identity)
+        plan = EncodePlan(
+            **self._common(), blocks=list(records), fit=identity, files=fit.encode_with
+        )
         with self._stage("encode", sum(rows), done=reused) as progress:
 
             def finished(number: int) -> None:
@@ -242,12 +246,28 @@ class Stages:
             home = tasks.at_home(path, work(path, plan, host)) if host else nullcontext()
             with home:
                 try:
-                    yield partial(run_tasks, self.engine.executor, plan=path)
+                    yield partial(self._run, path)
                 except StoppedError:
                     raise OutputError(
                         f"another process went on with {plan.out}: let it finish, or choose "
                         "another --out"
                     ) from None
+
+    def _run(
+        self,
+        plan: Path,
+        task: Task,
+        *,
+        numbers: Sequence[int],
+        done: Callable[[int], None] = lambda _: None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        def every_second() -> None:
+            if self.workspace.lease:
+                self.workspace.lease.check()
+            meanwhile()
+
+        run_tasks(self.engine.executor, task, plan, numbers, done=done, meanwhile=every_second)
 
     @contextmanager
     def _stage(
@@ -263,10 +283,6 @@ class Stages:
             f"{unit}_per_second": round((bar.done - done) / seconds),
             "cores": round((time.process_time() - cpu) / seconds, 2),
         }
-
-
-def _nothing() -> None:
-    pass
 
 
 @dataclass

@@ -74,7 +74,7 @@ def _work(plan: str, kind: type[Work]) -> Iterator[Work]:
         path = Path(plan)
         if path not in _open:
             for other in [known for known in _open if not known.exists()]:
-                del _open[other]
+                _open.pop(other).close()
             _open[path] = _opened(path, kind)
         work: Work = _open[path]
     try:

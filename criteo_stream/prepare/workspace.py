@@ -6,8 +6,8 @@ A record that is damaged is refused: see `work_records`.
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,6 +23,7 @@ from criteo_stream.base.storage import (
     utf8_path,
 )
 from criteo_stream.data.folder import DataFolder
+from criteo_stream.prepare.lease import Lease, leased, wait_for_owner
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
@@ -38,6 +39,8 @@ class Workspace:
 
     def __init__(self, out: Path) -> None:
         self.data = DataFolder(out)
+        self.lease: Lease | None = None
+        """Of this process, where hosts share the folder."""
         self.blocks = self.data.work / "blocks"
         """Scratch of the blocks that were read and are not yet encoded, and their records."""
         self._task = self.data.work / "task.json"
@@ -68,8 +71,21 @@ class Workspace:
 
     @classmethod
     @contextmanager
-    def opened(cls, out: Path, *, restart: bool) -> Iterator["Workspace"]:
-        """Lock the output folder for this process; with ``restart`` drop what is there.
+    def opened(
+        cls,
+        out: Path,
+        *,
+        restart: bool,
+        shared: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Iterator["Workspace"]:
+        """Lock the output folder for this process.
+
+        Args:
+            out: the data set's folder.
+            restart: drop what is there.
+            shared: own it among all hosts, not only on this one.
+            tell: hears of another owner, who may be gone and is waited for.
 
         Raises:
             OutputError: another process holds it, or it holds files that are not a data set's.
@@ -82,7 +98,11 @@ class Workspace:
         busy = OutputError(
             f"another process is preparing {out}: wait for it, or choose another --out"
         )
-        with locked_folder(out, busy):
+        with locked_folder(out, busy), ExitStack() as stack:
+            if shared:
+                workspace.lease = stack.enter_context(leased(out, tell))
+            else:
+                wait_for_owner(out, tell)
             refuse_foreign(workspace.data)  # again, now that nobody else changes it
             finish_clearing(workspace.data)
             if restart:

@@ -1,0 +1,90 @@
+"""The workers of a Dask cluster as an engine: the only place that knows Dask.
+
+Only its executor is used. Data and records go through the data set's folder, which all hosts see.
+"""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.prepare.engine import Engine
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CONNECT_SECONDS: Final = 30
+_CLOSE_SECONDS: Final = 5
+_AGAIN: Final = "what was finished is kept: run the same command again to continue"
+
+
+@contextmanager
+def cluster_engine(place: str) -> Iterator[Engine]:
+    """The workers of a cluster.
+
+    Args:
+        place: the scheduler's address (``tcp://HOST:8786``), or the scheduler file that it wrote.
+
+    Raises:
+        UsageError: Dask is not installed, or ``place`` is no address and no file.
+        OutputError: the scheduler cannot be reached or ended meanwhile, or a piece of work ended
+            every worker that tried it.
+    """
+    client = _connected(place)
+    try:
+        with _told(place):
+            yield Engine(client.get_executor(pure=False), None)
+    finally:
+        with suppress(Exception):  # it may be gone; what counts is on disk
+            client.close(_CLOSE_SECONDS)
+
+
+def _connected(place: str) -> "Client":
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(
+            "--cluster needs Dask: pip install 'criteo-stream[cluster]', here and on all workers"
+        ) from None
+    # What it logs of a lost scheduler is said in one sentence below.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    where: dict[str, Any]
+    if "://" in place:
+        where = {"address": place}
+    elif Path(place).is_file():
+        where = {"scheduler_file": place}
+    else:
+        raise UsageError(
+            f"--cluster {place} is no address such as tcp://HOST:8786, and no scheduler file"
+        )
+    try:
+        return Client(timeout=_CONNECT_SECONDS, set_as_default=False, **where)
+    except (OSError, ValueError) as error:  # a timeout is an OSError too
+        raise OutputError(
+            f"no Dask scheduler answers at {place} ({error}): start one with 'dask scheduler'"
+        ) from None
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    from distributed import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise OutputError(
+            f"{error.allowed_failures + 1} workers of {place} ended one after the other while they "
+            f"did the same piece of work (too little memory? see their logs); {_AGAIN}"
+        ) from None
+    except CancelledError:
+        raise OutputError(f"the Dask scheduler at {place} ended or was cut off; {_AGAIN}") from None
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("criteo_stream"):
+            raise
+        raise OutputError(
+            f"a worker of {place} has no criteo-stream: install it on all hosts, and run the same "
+            "command again"
+        ) from None
