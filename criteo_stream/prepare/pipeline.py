@@ -32,7 +32,6 @@ from criteo_stream.prepare.announce import (
     order_text,
     plan_text,
     reuse_text,
-    short_days,
 )
 from criteo_stream.prepare.assign_splits import assign_splits, named_splits
 from criteo_stream.prepare.borrow_fit import borrow_fit
@@ -52,6 +51,7 @@ from criteo_stream.prepare.options import (
 )
 from criteo_stream.prepare.quantiles import open_table
 from criteo_stream.prepare.result import PrepareResult
+from criteo_stream.prepare.short_days import short_by_size, short_days
 from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.stage1_read import Reader
 from criteo_stream.prepare.stage2_fit import Fit, Fitter, fingerprint_of, fitted_columns
@@ -170,6 +170,8 @@ class _Preparation:
             self._say(order_text(self.inputs))
         if reused := reuse_text(self.inputs, workspace, done):
             self._say(reused)
+        for line in short_by_size(self.inputs, done):  # `short_days` tells the exact rows later
+            self._say(line)
         refuse_too_large(self.out, needed)
         refuse_changed_since_read(self.inputs, done, self.options.block_rows, self._say)
         with ThreadPoolExecutor(budget.threads, "prepare") as pool:
