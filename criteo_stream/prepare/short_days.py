@@ -15,11 +15,12 @@ from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.work_records import BlockRecord
 
-_SHORT: Final = {None: 0.9, "gzip": 0.6, "zstd": 0.2}
+_SHORT: Final = {None: 0.9, "gzip": 0.6}
+_SHORT_ELSE: Final = 0.2
 """Below this share of the published rows an estimate is no complete day, by compression.
 
-Complete logs are estimated at no less than 0.98 of their rows plain, 0.99 as gzip (any level)
-and 0.49 as zstd (``--ultra -22 --long``: the estimate takes every file for ``gzip -6``).
+Complete logs are estimated at no less than 0.99 of their rows, plain or as gzip of any level, and
+at 0.49 as zstd (``--ultra -22 --long``), since the estimate takes every file for ``gzip -6``.
 """
 _NAMED: Final = 24
 
@@ -38,7 +39,7 @@ def short_by_size(inputs: Sequence[Beginning], done: Sequence[Sequence[BlockReco
         for beginning, records in zip(inputs, done, strict=True)
         if not (records and records[-1].last)
         and (published := beginning.source.published_rows)
-        and beginning.estimated_rows < _SHORT[beginning.compression] * published
+        and beginning.estimated_rows < _SHORT.get(beginning.compression, _SHORT_ELSE) * published
     ]
     if not short:
         return []
