@@ -74,6 +74,11 @@ class Progress:
         """Rows done, including those of an earlier try."""
         return self._done
 
+    def expect(self, total: int) -> None:
+        """Say how many rows there are, now that it is known better."""
+        with self._lock:
+            self._total = self._bar.total = total
+
     def advance(self, rows: int) -> None:
         """Count more rows as done; any thread may call it."""
         with self._lock:

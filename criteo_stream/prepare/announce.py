@@ -9,7 +9,6 @@ from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.disk_space import Estimate
-from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.work_records import BlockRecord
@@ -73,14 +72,4 @@ def empty_vocabularies(manifest: Manifest) -> list[str]:
     return [
         f"no categorical value comes {manifest.min_count:,} times in the training split: every id "
         "is OOV, and models learn from the integers alone; use a smaller --min-count"
-    ]
-
-
-def short_days(inputs: Sequence[RawInput], manifest: Manifest) -> list[str]:
-    """A warning for each day of the 1TB logs that has fewer lines than Criteo published."""
-    return [
-        f"{source.path} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
-        "the download may be cut short"
-        for source, entry in zip(inputs, manifest.inputs, strict=True)
-        if source.published_rows and entry.rows < source.published_rows
     ]

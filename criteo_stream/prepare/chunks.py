@@ -22,7 +22,7 @@ from criteo_stream.prepare.crc import crc32_of_both
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import header_of
 from criteo_stream.prepare.malformed import LONGEST_LINE
-from criteo_stream.prepare.open_input import ByteStream
+from criteo_stream.prepare.open_input import ByteStream, Piece
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
@@ -73,6 +73,8 @@ class Chunk:
     """Lines of the file before its rows; ``first_line`` does not count them."""
     cut: Extent | None = None
     """The extent where the text is only the beginning of its line."""
+    share: float | None = None
+    """About how much of the file ends with it, if that can be said."""
 
     @cached_property
     def text(self) -> bytes:
@@ -130,6 +132,7 @@ def read_chunks(
                     parts=parts,
                     header_lines=len(header) > 0,
                     cut=text.cut,
+                    share=text.share,
                 )
                 first_line += lines
     if not first_line:
@@ -144,17 +147,19 @@ class _Piece(NamedTuple):
     """Line ends in it."""
     whole: int
     """Bytes up to the last line end."""
+    share: float | None
 
 
 def _pieces(stream: ByteStream, pool: Executor | None, ahead: int) -> Iterator[_Piece]:
-    reads = stream.pieces(CHUNK_BYTES)
-    return map(_piece, reads) if pool is None else ordered_map(pool, _piece, reads, ahead)
+    pieces = stream.pieces(CHUNK_BYTES)
+    return map(_counted, pieces) if pool is None else ordered_map(pool, _counted, pieces, ahead)
 
 
-def _piece(read: Callable[[], bytes]) -> _Piece:
-    content = read()
+def _counted(piece: Piece) -> _Piece:
+    content = piece.read()
     is_end = np.frombuffer(content, np.uint8) == ord("\n")  # quicker than bytes.count
-    return _Piece(content, int(np.count_nonzero(is_end)), content.rfind(b"\n") + 1)
+    lines, whole = int(np.count_nonzero(is_end)), content.rfind(b"\n") + 1
+    return _Piece(content, lines, whole, piece.share)
 
 
 class _Text(NamedTuple):
@@ -162,31 +167,33 @@ class _Text(NamedTuple):
 
     parts: tuple[bytes | memoryview, ...]
     lines: int
+    share: float | None
     cut: Extent | None = None
 
 
 def _texts(pieces: Iterator[_Piece]) -> Iterator[_Text]:
     rest = b""  # of the line that goes on in the next piece
     long: _LongLine | None = None
-    for content, lines, whole in pieces:
+    share = None
+    for content, lines, whole, share in pieces:
         start = 0
         if long:
             start = content.find(b"\n") + 1
             long.add(content[: start or None])
             if not start:
                 continue
-            yield long.text()
+            yield long.text(share)
             long, lines = None, lines - 1
         if lines:
-            yield _Text((rest, memoryview(content)[start:whole]), lines)
+            yield _Text((rest, memoryview(content)[start:whole]), lines, share)
             rest = b""
         rest += content[max(start, whole) :]
         if len(rest) > _TOO_LONG:
             long, rest = _LongLine(rest), b""
     if long:
-        yield long.text()
+        yield long.text(share)
     elif rest:
-        yield _Text((rest, b"\n"), 1)
+        yield _Text((rest, b"\n"), 1, share)
 
 
 class _LongLine:
@@ -204,10 +211,11 @@ class _LongLine:
         self._crc32 = zlib.crc32(part, self._crc32)
         self._ended = part.endswith(b"\n")
 
-    def text(self) -> _Text:
+    def text(self, share: float | None) -> _Text:
         if not self._ended:
             self.add(b"\n")
-        return _Text((self._beginning, b"\n"), 1, Extent(1, self._bytes, self._crc32))
+        extent = Extent(1, self._bytes, self._crc32)
+        return _Text((self._beginning, b"\n"), 1, share, extent)
 
 
 def _split_at_blocks(
@@ -246,7 +254,7 @@ def count_lines(
     """
     total, open_end = 0, False
     with beginning.opened() as stream:
-        for content, lines, whole in _pieces(stream, pool, ahead):
+        for content, lines, whole, _ in _pieces(stream, pool, ahead):
             advance(lines)
             total, open_end = total + lines, whole < len(content)
     return total + open_end - (len(header_of(beginning)) > 0)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -21,6 +21,15 @@ _SKIP_BYTES: Final = 16 << 20
 """Decompressed bytes that are skipped at a time."""
 
 
+class Piece(NamedTuple):
+    """Some of the bytes of a stream."""
+
+    read: Callable[[], bytes]
+    """Gives them, once. Where a file is read by position, any threads may call, in any order."""
+    share: float | None
+    """How much of its file ends with them, if that can be said."""
+
+
 class ByteStream:
     """Bytes from front to back, of which some may be put back."""
 
@@ -30,8 +39,11 @@ class ByteStream:
         compression: str | None = None,
         *,
         by_position: bool = False,
+        below: "ByteStream | None" = None,
     ) -> None:
         self._file = file
+        self._below = below
+        self._taken = 0
         self._by_position = by_position
         self._ahead = b""
         self.compression = compression
@@ -42,27 +54,36 @@ class ByteStream:
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, and fewer only at the end."""
         if not self._ahead:
-            return cast(bytes, self._file.read(size))
+            return self._more(size)
         found, self._ahead = self._ahead[:size], self._ahead[size:]
-        return found + self._file.read(size - len(found)) if len(found) < size else found
+        return found + self._more(size - len(found)) if len(found) < size else found
+
+    def _more(self, size: int) -> bytes:
+        content = cast(bytes, self._file.read(size))
+        self._taken += len(content)
+        return content
 
     def put_back(self, content: bytes) -> None:
         """Have bytes that were read read again."""
         self._ahead = content + self._ahead
 
-    def pieces(self, size: int) -> Iterator[Callable[[], bytes]]:
-        """The rest in pieces of ``size`` bytes, the last one less, each read when it is called.
-
-        Where the file is read by position, any threads may call them, in any order.
-        """
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """The rest in pieces of ``size`` bytes, the last one less."""
         if not self._by_position:
             while content := self.read(size):
-                yield partial(bytes, content)
+                yield Piece(partial(bytes, content), self._share())
             return
         descriptor = self._file.fileno()
         start, end = self._file.tell() - len(self._ahead), os.fstat(descriptor).st_size
         for place in range(start, end, size):
-            yield partial(_read_at, descriptor, place, min(size, end - place))
+            length = min(size, end - place)
+            yield Piece(partial(_read_at, descriptor, place, length), (place + length) / end)
+
+    def _share(self) -> float | None:
+        """How much of the file was read."""
+        file = self._below or self
+        size = os.fstat(file._file.fileno()).st_size if file._by_position else 0
+        return file._taken / size if size else None
 
     def close(self) -> None:
         """Nothing: who opened the file closes it."""
@@ -99,7 +120,7 @@ def open_decompressed(source: RawInput, at: int = 0) -> Iterator[ByteStream]:
             # Through Python: Arrow opens no path that is not UTF-8.
             below = pa.PythonFile(raw, mode="r")
             above = stack.enter_context(pa.CompressedInputStream(below, compression))
-            stream = ByteStream(above, compression)
+            stream = ByteStream(above, compression, below=raw)
             _skip(source, stream, at)
         elif at:
             file.seek(at)

@@ -30,7 +30,6 @@ from criteo_stream.prepare.announce import (
     order_text,
     plan_text,
     reuse_text,
-    short_days,
 )
 from criteo_stream.prepare.assign_splits import named_splits
 from criteo_stream.prepare.build_manifest import build_manifest
@@ -50,6 +49,7 @@ from criteo_stream.prepare.options import (
     checked,
 )
 from criteo_stream.prepare.result import PrepareResult
+from criteo_stream.prepare.short_days import short_by_size, short_days
 from criteo_stream.prepare.stages import Stages
 from criteo_stream.prepare.take_inputs import take_inputs
 from criteo_stream.prepare.task import refuse_other_set, task_of
@@ -168,6 +168,8 @@ class _Preparation:
             self._say(order_text(self.inputs))
         if reused := reuse_text(self.inputs, workspace, done):
             self._say(reused)
+        for line in short_by_size(self.inputs, done):  # `short_days` tells the exact rows later
+            self._say(line)
         refuse_too_large(self.out, needed)
         refuse_changed_since_read(self.inputs, done, self.options.block_rows, self._say)
         with self._engine() as engine:
@@ -183,7 +185,7 @@ class _Preparation:
                 tell=self._say,
                 times=self.stages,
             )
-            records = stages.read(needed.rows, done)
+            records = stages.read(done)
             fit = stages.fit(records)
             shards = stages.encode(records, fit)
         rejects = (reject for record in records for reject in record.rejects)

@@ -1,7 +1,7 @@
 """Watching a stage that reads: lines as they come, and malformed ones up to a limit."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.progress import Progress
@@ -27,10 +27,17 @@ class ReadWatch:
 
     Args:
         max_bad_rows: malformed lines that are left out before giving up.
-        progress: is told of lines.
+        progress: is told of lines, and of how many there will be.
+        expected: about how many lines each input has.
     """
 
-    def __init__(self, max_bad_rows: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        max_bad_rows: int,
+        progress: Progress | None = None,
+        expected: Mapping[int, int] | None = None,
+    ) -> None:
+        self._expected = dict(expected or {})
         self._allowed = max_bad_rows
         self._progress = progress
         self._rejected = 0
@@ -41,6 +48,13 @@ class ReadWatch:
         """Hear of lines that are done."""
         if self._progress:
             self._progress.advance(lines)
+
+    def expect(self, source: int, lines: float) -> None:
+        """Hear of how many lines an input seems to have, or has."""
+        if self._progress:
+            with self._lock:
+                self._expected[source] = round(lines)
+                self._progress.expect(sum(self._expected.values()))
 
     def rejected(self, source: int, count: int, rejects: Sequence[Reject]) -> None:
         """Hear of malformed lines of an input, of which ``rejects`` are the first.

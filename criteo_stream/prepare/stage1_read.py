@@ -16,7 +16,7 @@ from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.records import write_record
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.beginning import Beginning, read_beginning
-from criteo_stream.prepare.chunks import Position, count_lines, first_position, read_chunks
+from criteo_stream.prepare.chunks import Chunk, Position, count_lines, first_position, read_chunks
 from criteo_stream.prepare.host import Host
 from criteo_stream.prepare.malformed import KEPT_OF_BLOCK
 from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
@@ -155,8 +155,14 @@ class ReadWork:
     ) -> Iterator["_Group"]:
         block_rows, pool, ahead = self.plan.block_rows, self._host.pool, self._each.chunks
         chunks = read_chunks(beginning, block_rows=block_rows, start=start, pool=pool, ahead=ahead)
-        parsed = ordered_map(pool, self._parse, chunks, ahead)
+        parsed = ordered_map(pool, self._parse, self._expected(number, chunks), ahead)
         return _grouped(self._watched(number, parsed), start.lines if start else 0, block_rows)
+
+    def _expected(self, number: int, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            if chunk.share:
+                self._watch.expect(number, (chunk.first_line + chunk.lines) / chunk.share)
+            yield chunk
 
     def _watched(self, number: int, parsed: Iterable[ParsedChunk]) -> Iterator[ParsedChunk]:
         for chunk in parsed:

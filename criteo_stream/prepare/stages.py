@@ -83,11 +83,10 @@ class Stages:
     times: dict[str, dict[str, float]] = field(default_factory=dict)
     """Per stage: seconds, units per second, and cores of this process in use."""
 
-    def read(self, rows: int, done: Sequence[Sequence[BlockRecord]]) -> list[BlockRecord]:
+    def read(self, done: Sequence[Sequence[BlockRecord]]) -> list[BlockRecord]:
         """Stage 1: read all inputs.
 
         Args:
-            rows: about how many there are.
             done: per input, the blocks that an earlier try finished.
 
         Returns:
@@ -100,8 +99,9 @@ class Stages:
         left = [n for n, records in enumerate(done) if not (records and records[-1].last)]
         # The largest first, so that no thread is left alone with a long one.
         left.sort(key=lambda n: (-self.inputs[n].estimated_rows, n))
-        with self._stage("read", max(rows, reused), done=reused) as progress:
-            watch = ReadWatch(self.execution.max_bad_rows, progress)
+        expected = {n: self._expected_lines(n, records) for n, records in enumerate(done)}
+        with self._stage("read", sum(expected.values()), done=reused) as progress:
+            watch = ReadWatch(self.execution.max_bad_rows, progress, expected)
             for record in (record for records in done for record in records):
                 watch.rejected(record.source, record.rejected, record.rejects)
             news = _NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
@@ -119,6 +119,11 @@ class Stages:
                     "let nothing else write into the folder, and run the same command again"
                 )
         return [record for blocks in found for record in blocks]
+
+    def _expected_lines(self, number: int, records: Sequence[BlockRecord]) -> int:
+        if records and records[-1].last:
+            return records[-1].end.lines
+        return max(self.inputs[number].estimated_rows, *(record.end.lines for record in records), 0)
 
     def _read_plan(self, ranges: Sequence[RangeSplit] = ()) -> ReadPlan:
         valid, test = self.options.fractions
@@ -142,9 +147,9 @@ class Stages:
         needed = inputs_to_count(self.inputs, self.options, self.named)
         left = [number for number in needed if not self._is_counted(number, plan)]
         if left:
-            rows = sum(self.inputs[number].estimated_rows for number in left)
-            with self._stage("count", rows, unit="lines") as progress:
-                work = partial(ReadWork, watch=ReadWatch(0, progress), inputs=self.inputs)
+            rows = {number: self.inputs[number].estimated_rows for number in left}
+            with self._stage("count", sum(rows.values()), unit="lines") as progress:
+                work = partial(ReadWork, watch=ReadWatch(0, progress, rows), inputs=self.inputs)
                 with self._tasks("count", plan, work) as run:
                     run(tasks.count_source, numbers=left)
         lines = {n: self.workspace.read(self.workspace.lines(n), LineCount).lines for n in needed}
@@ -303,6 +308,8 @@ class _NewBlocks:
                 self.seen[source] += 1
                 self.watch.rejected(source, record.rejected, record.rejects)
                 self.watch.advance(record.lines)
+                if record.last:
+                    self.watch.expect(source, record.end.lines)
                 record = self._find(source, self.seen[source])
 
     def _find(self, source: int, block: int) -> BlockRecord | None:
