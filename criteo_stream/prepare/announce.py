@@ -18,16 +18,29 @@ _AT_EACH_END: Final = 15
 
 
 def plan_text(
-    inputs: Sequence[Beginning], layout: Layout, needed: Estimate, budget: MemoryBudget
+    inputs: Sequence[Beginning],
+    layout: Layout,
+    needed: Estimate,
+    budget: MemoryBudget,
+    cluster: str | None = None,
 ) -> str:
-    """Inputs and needs, in one line."""
+    """Inputs and needs, and who does the work, in one line."""
     size = sum(beginning.file_bytes for beginning in inputs)
     return (
         f"{len(inputs)} input{'s' if len(inputs) > 1 else ''}, {format_size(size)}, "
         f"layout {layout.name}: about {needed.rows:,} rows; needs about "
-        f"{format_size(needed.bytes)} of disk, {format_size(budget.total_bytes)} of "
-        f"memory; {budget.threads} workers"
+        f"{format_size(needed.bytes)} of disk, {_workers_text(len(inputs), budget, cluster)}"
     )
+
+
+def _workers_text(inputs: int, budget: MemoryBudget, cluster: str | None) -> str:
+    memory = f"{format_size(budget.total_bytes)} of memory"
+    if cluster is not None:
+        threads = f"{budget.workers} threads" if budget.workers else "all cores of its host"
+        return f"{memory} and {threads} for each worker of {cluster}"
+    streams = budget.streams(inputs)
+    at_a_time = f", {streams} inputs at a time" if streams > 1 else ""
+    return f"{memory}; {budget.threads} workers{at_a_time}"
 
 
 def order_text(inputs: Sequence[Beginning]) -> str:

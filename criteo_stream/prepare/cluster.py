@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,40 +27,67 @@ def cluster_engine(place: str) -> Iterator[Engine]:
     """The workers of a cluster.
 
     Args:
-        place: the scheduler's address (``tcp://HOST:8786``), or the scheduler file that it wrote.
+        place: the scheduler's address (``tcp://HOST:8786``), or the scheduler file that it wrote;
+            see `check_place`.
 
     Raises:
-        UsageError: Dask is not installed, or ``place`` is no address and no file.
         OutputError: the scheduler cannot be reached or ended meanwhile, or a piece of work ended
             every worker that tried it.
     """
-    client = _connected(place)
-    try:
-        with _told(place):
-            yield Engine(client.get_executor(pure=False), None)
-    finally:
-        with suppress(Exception):  # it may be gone; what counts is on disk
-            client.close(_CLOSE_SECONDS)
+    with _without_its_log():
+        client = _connected(place)
+        try:
+            with _told(place):
+                yield Engine(client.get_executor(pure=False), None)
+        finally:
+            with suppress(Exception):  # it may be gone; what counts is on disk
+                client.close(_CLOSE_SECONDS)
 
 
-def _connected(place: str) -> "Client":
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UsageError(
-            "--cluster needs Dask: pip install 'criteo-stream[cluster]', here and on all workers"
-        ) from None
-    # What it logs of a lost scheduler is said in one sentence below.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    where: dict[str, Any]
-    if "://" in place:
-        where = {"address": place}
-    elif Path(place).is_file():
-        where = {"scheduler_file": place}
-    else:
+def check_place(place: str) -> None:
+    """Refuse what can be no scheduler, before any work is begun.
+
+    Raises:
+        UsageError: it is no address and no file, or Dask is not installed.
+    """
+    if not _is_address(place) and not Path(place).is_file():
         raise UsageError(
             f"--cluster {place} is no address such as tcp://HOST:8786, and no scheduler file"
         )
+    if find_spec("distributed") is None:
+        raise UsageError(
+            "--cluster needs Dask: pip install 'criteo-stream[cluster]', here and on all workers"
+        )
+
+
+def _is_address(place: str) -> bool:
+    return "://" in place
+
+
+@contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Keep Dask from logging what is said in one sentence: a lost scheduler, with tracebacks."""
+    import distributed  # noqa: F401  (it makes its loggers when it is first imported)
+
+    loggers = [logging.getLogger(n) for n in logging.root.manager.loggerDict if _is_its(n)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _is_its(name: str) -> bool:
+    return name.partition(".")[0] in ("distributed", "tornado")
+
+
+def _connected(place: str) -> "Client":
+    from distributed import Client
+
+    where: dict[str, Any] = {"address" if _is_address(place) else "scheduler_file": place}
     try:
         return Client(timeout=_CONNECT_SECONDS, set_as_default=False, **where)
     except (OSError, ValueError) as error:  # a timeout is an OSError too

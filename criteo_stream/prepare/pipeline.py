@@ -37,7 +37,7 @@ from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
     refuse_changed_since_read,
 )
-from criteo_stream.prepare.cluster import cluster_engine
+from criteo_stream.prepare.cluster import check_place, cluster_engine
 from criteo_stream.prepare.detect_layout import layout_of
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
 from criteo_stream.prepare.engine import Engine, local_engine
@@ -95,6 +95,8 @@ class _Preparation:
         self.execution = execution
         self.out = out
         self.warnings: list[str] = []
+        if execution.cluster is not None:
+            check_place(execution.cluster)
         self.named = named_splits(options)
         self.inputs = take_inputs(
             arguments,
@@ -163,7 +165,7 @@ class _Preparation:
         done = [workspace.finished_blocks(n, identity) for n in range(len(self.inputs))]
         budget = self.execution.budget
         needed = estimate(self.inputs, budget.threads)
-        self._say(plan_text(self.inputs, self.layout, needed, budget))
+        self._say(plan_text(self.inputs, self.layout, needed, budget, self.execution.cluster))
         if len(self.inputs) > 1:
             self._say(order_text(self.inputs))
         if reused := reuse_text(self.inputs, workspace, done):

@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.progress import Progress
 from criteo_stream.prepare.malformed import Reject, too_many_rejects
+from criteo_stream.prepare.work_records import BlockRecord, block_name
+from criteo_stream.prepare.workspace import Workspace
 
 
 class TooManyRejectsError(InputError):
@@ -74,3 +77,30 @@ class ReadWatch:
                 self._first = place
             if self._rejected > self._allowed:
                 raise TooManyRejectsError(*self._first, self._rejected, self._allowed)
+
+
+@dataclass
+class NewBlocks:
+    """Looks for blocks that tasks elsewhere have recorded, and tells a watch of them."""
+
+    workspace: Workspace
+    task: str
+    watch: ReadWatch
+    seen: list[int]
+    """Blocks of each input."""
+
+    def look(self) -> None:
+        """Tell of those that are new."""
+        for source, blocks in enumerate(self.seen):
+            record = self._find(source, blocks)
+            while record is not None and record.task == self.task:
+                self.seen[source] += 1
+                self.watch.rejected(source, record.rejected, record.rejects)
+                self.watch.advance(record.lines)
+                if record.last:
+                    self.watch.expect(source, record.end.lines)
+                record = self._find(source, self.seen[source])
+
+    def _find(self, source: int, block: int) -> BlockRecord | None:
+        path = self.workspace.blocks / f"{block_name(source, block)}.json"
+        return self.workspace.find(path, BlockRecord)

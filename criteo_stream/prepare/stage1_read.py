@@ -89,6 +89,7 @@ class ReadWork:
                     f"({known.lines:,} then, {lines:,} now): bring it back, or start over with "
                     "--restart"
                 )
+            self._watch.expect(number, lines)
             write_record(path, LineCount(lines=lines, state=state), unique=True)
 
     def _beginning(self, number: int) -> Beginning:

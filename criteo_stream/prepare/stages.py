@@ -20,7 +20,7 @@ from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.engine import Engine, Task, run_tasks
 from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
-from criteo_stream.prepare.read_watch import ReadWatch
+from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch
 from criteo_stream.prepare.scratch import remove_scratch
 from criteo_stream.prepare.splits import TRAIN, RangeSplit
 from criteo_stream.prepare.stage1_read import ReadWork
@@ -48,7 +48,7 @@ from criteo_stream.prepare.stage_plan import (
     StoppedError,
     written,
 )
-from criteo_stream.prepare.work_records import BlockRecord, LineCount, block_name
+from criteo_stream.prepare.work_records import BlockRecord, LineCount
 from criteo_stream.prepare.workspace import Workspace
 
 
@@ -104,7 +104,7 @@ class Stages:
             watch = ReadWatch(self.execution.max_bad_rows, progress, expected)
             for record in (record for records in done for record in records):
                 watch.rejected(record.source, record.rejected, record.rejects)
-            news = _NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
+            news = NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
             work = partial(ReadWork, watch=watch, inputs=self.inputs)
             with self._tasks("read", plan, work) as run:
                 if self.engine.shared:
@@ -288,30 +288,3 @@ class Stages:
             f"{unit}_per_second": round((bar.done - done) / seconds),
             "cores": round((time.process_time() - cpu) / seconds, 2),
         }
-
-
-@dataclass
-class _NewBlocks:
-    """Looks for blocks that tasks elsewhere have recorded."""
-
-    workspace: Workspace
-    task: str
-    watch: ReadWatch
-    seen: list[int]
-    """Blocks of each input."""
-
-    def look(self) -> None:
-        """Tell of those that are new."""
-        for source, blocks in enumerate(self.seen):
-            record = self._find(source, blocks)
-            while record is not None and record.task == self.task:
-                self.seen[source] += 1
-                self.watch.rejected(source, record.rejected, record.rejects)
-                self.watch.advance(record.lines)
-                if record.last:
-                    self.watch.expect(source, record.end.lines)
-                record = self._find(source, self.seen[source])
-
-    def _find(self, source: int, block: int) -> BlockRecord | None:
-        path: Path = self.workspace.blocks / f"{block_name(source, block)}.json"
-        return self.workspace.find(path, BlockRecord)
