@@ -33,7 +33,7 @@ def plan_text(
 
 def order_text(inputs: Sequence[Beginning]) -> str:
     """The inputs in the order in which they are read, in one line."""
-    return "in this order: " + listed([str(beginning.source.path) for beginning in inputs])
+    return "in this order: " + listed([str(beginning.source) for beginning in inputs])
 
 
 def listed(names: Sequence[str]) -> str:
@@ -58,7 +58,7 @@ def reuse_text(
     if encoded := sum(workspace.shards(number).exists() for number in range(len(blocks))):
         parts.append(f"the shards of {encoded} blocks")
     again = [
-        beginning.source.path.name
+        beginning.source.short
         for beginning, records in zip(inputs, done, strict=True)
         if beginning.compression and records and not records[-1].last
     ]
@@ -79,7 +79,7 @@ def empty_vocabularies(manifest: Manifest) -> list[str]:
 def short_days(inputs: Sequence[RawInput], manifest: Manifest) -> list[str]:
     """A warning for each day of the 1TB logs that has fewer lines than Criteo published."""
     return [
-        f"{source.path} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
+        f"{source} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
         "the download may be cut short"
         for source, entry in zip(inputs, manifest.inputs, strict=True)
         if source.published_rows and entry.rows < source.published_rows

@@ -11,7 +11,7 @@ from criteo_stream.base.schema import SPLITS
 from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import count_lines
-from criteo_stream.prepare.inputs import find_inputs
+from criteo_stream.prepare.inputs import RawInput, find_inputs
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.splits import (
     WHOLLY_TEST,
@@ -28,20 +28,28 @@ from criteo_stream.prepare.workspace import Workspace
 
 
 def named_splits(options: PrepareOptions) -> dict[Path, Split]:
-    """The files that the user named as valid or test split, by `RawInput.identity`.
+    """The files, archives and members that the user named as valid or test split, by `identity`.
 
     Raises:
         UsageError: a file is named as both.
         InputError: there is no such file.
     """
     valid, test = (
-        {source.identity for source in find_inputs(patterns)} if patterns else set()
+        find_inputs(patterns) if patterns else []
         for patterns in (options.valid_files, options.test_files)
     )
-    for path in valid & test:
-        raise UsageError(f"{path} is named by both --valid-files and --test-files")
-    named: dict[Path, Split] = dict.fromkeys(valid, WHOLLY_VALID)
-    return named | dict.fromkeys(test, WHOLLY_TEST)
+    for some, others in ((valid, test), (test, valid)):
+        taken = {source.identity for source in others}
+        for source in some:
+            if taken & {source.identity, source.path.resolve()}:
+                raise UsageError(f"{source} is named by both --valid-files and --test-files")
+    named: dict[Path, Split] = {source.identity: WHOLLY_VALID for source in valid}
+    return named | {source.identity: WHOLLY_TEST for source in test}
+
+
+def _named_split(source: RawInput, named: Mapping[Path, Split]) -> Split:
+    """The split of an input that is named itself, or by its archive."""
+    return named.get(source.identity) or named.get(source.path.resolve(), WHOLLY_TRAIN)
 
 
 def assign_splits(
@@ -68,7 +76,7 @@ def assign_splits(
         InputError: an input changed since its lines were counted.
     """
     if named:
-        wholly = [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
+        wholly = [_named_split(beginning.source, named) for beginning in inputs]
         tell(_by_file_text(inputs, wholly))
         return wholly
 
@@ -79,7 +87,7 @@ def assign_splits(
         last = _last_day(inputs)
         splits: list[Split] = [WHOLLY_TRAIN] * len(inputs)
         splits[last] = last_day_split(lines(last))
-        tell(f"the first half of {inputs[last].source.path} is valid, the second half test")
+        tell(f"the first half of {inputs[last].source} is valid, the second half test")
         return splits
     valid, test = options.fractions
     if options.split == "tail":
@@ -97,7 +105,7 @@ def assign_splits(
 def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[Split]) -> str:
     names: dict[Split, list[str]] = {WHOLLY_TRAIN: [], WHOLLY_VALID: [], WHOLLY_TEST: []}
     for beginning, split in zip(inputs, splits, strict=True):
-        names[split].append(str(beginning.source.path))
+        names[split].append(str(beginning.source))
     told = zip(SPLITS, names.values(), strict=True)
     return "; ".join(f"{split}: {listed(found) or 'none'}" for split, found in told)
 
@@ -114,7 +122,7 @@ def _tail_text(inputs: Sequence[Beginning], counts: list[int], valid: float, tes
             end -= counts[number]
             number += 1
         if row < end:
-            begins.append(f"{kind} begins at row {row + 1:,} of {inputs[number].source.path}")
+            begins.append(f"{kind} begins at row {row + 1:,} of {inputs[number].source}")
     return ", ".join(begins) or "all rows are training rows"
 
 
@@ -126,7 +134,7 @@ def _last_day(inputs: Sequence[Beginning]) -> int:
         if day is None:
             raise UsageError(
                 "--split terabyte needs inputs named day_0, day_1, …: "
-                f"{beginning.source.path.name} is not"
+                f"{beginning.source.short} is not"
             )
         days.append(day)
     return days.index(max(days))
@@ -140,11 +148,11 @@ def _count_once(beginning: Beginning, workspace: Workspace, number: int, *, quie
     known = workspace.find(record, LineCount)
     if known is not None and known.state == state:
         return known.lines
-    with Progress(f"count {source.path.name}", beginning.estimated_rows, quiet=quiet) as bar:
+    with Progress(f"count {source.short}", beginning.estimated_rows, quiet=quiet) as bar:
         lines = count_lines(beginning, bar.advance)
     if known is not None and known.lines != lines:
         raise InputError(
-            f"{source.path} changed since its lines were counted ({known.lines:,} "
+            f"{source} changed since its lines were counted ({known.lines:,} "
             f"then, {lines:,} now): bring it back, or start over with --restart"
         )
     write_record(record, LineCount(lines=lines, state=state))

@@ -173,9 +173,9 @@ class FirstRejects:
 
     def __init__(self) -> None:
         self.found: list[Reject] = []
-        self._of_block: Counter[tuple[Path, int]] = Counter()
+        self._of_block: Counter[tuple[str, int]] = Counter()
 
-    def add(self, file: Path, block: int, rejects: Sequence[Reject]) -> None:
+    def add(self, file: str, block: int, rejects: Sequence[Reject]) -> None:
         """Add malformed lines of a block, in order."""
         place = (file, block)
         kept = rejects[: min(KEPT_OF_BLOCK - self._of_block[place], KEPT_OF_SET - len(self.found))]
