@@ -37,7 +37,12 @@ class ZipArchive:
     def __init__(self, path: Path, file: IO[bytes], stack: ExitStack) -> None:
         self._path = path
         self._stack = stack
-        self._zip = stack.enter_context(zipfile.ZipFile(file))
+        try:
+            archive = zipfile.ZipFile(file)
+        except zipfile.BadZipFile as error:
+            reason = f"its directory, which stands at its end, is missing or damaged: {error}"
+            raise zipfile.BadZipFile(reason) from None
+        self._zip = stack.enter_context(archive)
 
     def members(self) -> list[Member]:
         """All members but folders.
