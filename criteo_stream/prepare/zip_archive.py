@@ -1,5 +1,6 @@
 """Zip archives: their members, and the content of one."""
 
+import os
 import stat
 import zipfile
 import zlib
@@ -13,6 +14,12 @@ DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
 """What reading a damaged archive raises."""
 
 _ENCRYPTED: Final = 1
+_END: Final = b"PK\x05\x06"
+_END_BYTES: Final = 22
+"""Of the record at an archive's end, but the comment behind it."""
+_COUNT_AT: Final = 10
+_MANY: Final = 0xFFFF
+"""Bytes of the longest comment; and the number that stands for a larger one."""
 _METHODS: Final = {
     zipfile.ZIP_STORED: None,
     zipfile.ZIP_DEFLATED: "deflate",
@@ -38,11 +45,14 @@ class ZipArchive:
         self._path = path
         self._stack = stack
         try:
-            archive = zipfile.ZipFile(file)
-        except zipfile.BadZipFile as error:
+            self._zip = stack.enter_context(zipfile.ZipFile(file))
+        except (zipfile.BadZipFile, NotImplementedError) as error:
             reason = f"its directory, which stands at its end, is missing or damaged: {error}"
             raise zipfile.BadZipFile(reason) from None
-        self._zip = stack.enter_context(archive)
+        # zipfile does not look: a damaged entry may take the next one for its comment.
+        listed, found = _listed_members(file), len(self._zip.infolist())
+        if listed not in (found & _MANY, _MANY):
+            raise zipfile.BadZipFile(f"its directory has {found} of {listed} entries")
 
     def members(self) -> list[Member]:
         """All members but folders.
@@ -63,13 +73,26 @@ class ZipArchive:
         members = self.members()
         for info, member in zip(self._files(), members, strict=True):
             if member.name == name:
-                if member.refusal:
-                    return member, None
-                return member, self._stack.enter_context(self._zip.open(info))
+                return member, None if member.refusal else self._content(info)
         raise no_such_member(self._path, name, [member.name for member in members])
+
+    def _content(self, info: zipfile.ZipInfo) -> IO[bytes]:
+        try:
+            return self._stack.enter_context(self._zip.open(info))
+        except NotImplementedError as error:  # flags that nobody sets
+            raise zipfile.BadZipFile(str(error)) from None
 
     def _files(self) -> list[zipfile.ZipInfo]:
         return [info for info in self._zip.infolist() if not info.is_dir()]
+
+
+def _listed_members(file: IO[bytes]) -> int:
+    """How many members the record at an archive's end says there are; `_MANY` for that or more."""
+    file.seek(0, os.SEEK_END)
+    file.seek(-min(file.tell(), _END_BYTES + _MANY), os.SEEK_END)
+    end = file.read()
+    place = end.rfind(_END) + _COUNT_AT
+    return int.from_bytes(end[place : place + 2], "little")
 
 
 def _member(info: zipfile.ZipInfo) -> Member:

@@ -95,3 +95,27 @@ def test_what_is_behind_a_compressed_stream_is_not_passed_over(tmp_path: Path, s
         path.write_bytes(COMPRESSIONS[suffix](TEXT) + behind)
         with pytest.raises(InputError, match="log is damaged or cut short"):
             texts_of(str(path))
+
+
+def test_a_zip_archive_whose_directory_swallows_a_member_is_damaged(tmp_path: Path) -> None:
+    whole = bytearray(PACKED["stored.zip"])
+    last = whole.rindex(b"PK\x01\x02")
+    before = whole.rindex(b"PK\x01\x02", 0, last)
+    whole[before + 32] = whole.rindex(b"PK\x05\x06") - last  # as long a comment as the last entry
+    path = tmp_path / "log.zip"
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"damaged .*\(its directory has 2 of 3 entries\)"):
+        texts_of(str(path))
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 99), (8, 1 << 5), (8, 1 << 6)])
+def test_a_zip_archive_that_needs_what_nobody_has_is_damaged(
+    tmp_path: Path, place: int, value: int
+) -> None:
+    whole = bytearray(PACKED["deflated.zip"])
+    at = whole.index(b"PK\x01\x02", whole.index(b"PK\x01\x02") + 1)
+    whole[at + place] = value
+    path = tmp_path / "log.zip"
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"is damaged or cut short \("):
+        texts_of(f"{path}::log.tsv")
