@@ -138,7 +138,7 @@ def padded(line: bytes, layout: Layout) -> bytes:
     return line + layout.separator * missing if line else line
 
 
-def reject(line: bytes, layout: Layout, reason: str, *, file: Path, number: int) -> Reject:
+def reject(line: bytes, layout: Layout, reason: str, *, file: Path | str, number: int) -> Reject:
     """The record of a malformed line; says so where padding would make it valid.
 
     Args:
