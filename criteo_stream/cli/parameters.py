@@ -30,7 +30,10 @@ def among(words: Sequence[str], *names: str, **told: Any) -> Any:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 RawArgument = Annotated[
-    list[str], typer.Argument(metavar="RAW...", help="Raw logs: files, folders or globs.")
+    list[str],
+    typer.Argument(
+        metavar="RAW...", help="Raw logs: files, folders, globs, archives or ARCHIVE::MEMBER."
+    ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")]
 DataOption = Annotated[

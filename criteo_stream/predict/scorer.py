@@ -136,7 +136,7 @@ def predict(
                 rejected += parsed.rejected
                 if rejected > max_bad_rows:
                     raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
-                rejects.add(beginning.source.path, chunk.first_line // BLOCK_ROWS, parsed.rejects)
+                rejects.add(str(beginning.source), chunk.first_line // BLOCK_ROWS, parsed.rejects)
                 computed = {
                     "row": first_row + parsed.line_numbers - 1,
                     "probability": scorer.probabilities(*encoded),

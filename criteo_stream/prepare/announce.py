@@ -45,7 +45,7 @@ def _workers_text(inputs: int, budget: MemoryBudget, cluster: str | None) -> str
 
 def order_text(inputs: Sequence[Beginning]) -> str:
     """The inputs in the order in which they are read, in one line."""
-    return "in this order: " + listed([str(beginning.source.path) for beginning in inputs])
+    return "in this order: " + listed([str(beginning.source) for beginning in inputs])
 
 
 def listed(names: Sequence[str]) -> str:

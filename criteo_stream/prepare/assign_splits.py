@@ -7,7 +7,7 @@ from criteo_stream.base.errors import UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.prepare.announce import listed
 from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.inputs import find_inputs
+from criteo_stream.prepare.inputs import RawInput, find_inputs
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.splits import (
     WHOLLY_TEST,
@@ -21,20 +21,28 @@ from criteo_stream.prepare.splits import (
 
 
 def named_splits(options: PrepareOptions) -> dict[Path, RangeSplit]:
-    """The files that the user named as valid or test split, by `RawInput.identity`.
+    """The files, archives and members that the user named as valid or test split, by `identity`.
 
     Raises:
         UsageError: a file is named as both.
         InputError: there is no such file.
     """
     valid, test = (
-        {source.identity for source in find_inputs(patterns)} if patterns else set()
+        find_inputs(patterns) if patterns else []
         for patterns in (options.valid_files, options.test_files)
     )
-    for path in valid & test:
-        raise UsageError(f"{path} is named by both --valid-files and --test-files")
-    named: dict[Path, RangeSplit] = dict.fromkeys(valid, WHOLLY_VALID)
-    return named | dict.fromkeys(test, WHOLLY_TEST)
+    for some, others in ((valid, test), (test, valid)):
+        taken = {source.identity for source in others}
+        for source in some:
+            if taken & {source.identity, source.path.resolve()}:
+                raise UsageError(f"{source} is named by both --valid-files and --test-files")
+    named = {source.identity: WHOLLY_VALID for source in valid}
+    return named | {source.identity: WHOLLY_TEST for source in test}
+
+
+def _named_split(source: RawInput, named: Mapping[Path, RangeSplit]) -> RangeSplit:
+    """The split of an input that is named itself, or by its archive."""
+    return named.get(source.identity) or named.get(source.path.resolve(), WHOLLY_TRAIN)
 
 
 def inputs_to_count(
@@ -67,14 +75,14 @@ def ranges_of(
         tell: hears of splits that go by whole files or by the order.
     """
     if named:
-        wholly = [named.get(beginning.source.identity, WHOLLY_TRAIN) for beginning in inputs]
+        wholly = [_named_split(beginning.source, named) for beginning in inputs]
         tell(_by_file_text(inputs, wholly))
         return wholly
     if options.split == "terabyte":
         last = _last_day(inputs)
         splits = [WHOLLY_TRAIN] * len(inputs)
         splits[last] = last_day_split(lines[last])
-        tell(f"the first half of {inputs[last].source.path} is valid, the second half test")
+        tell(f"the first half of {inputs[last].source} is valid, the second half test")
         return splits
     if options.split == "tail":
         valid, test = options.fractions
@@ -89,7 +97,7 @@ def ranges_of(
 def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[RangeSplit]) -> str:
     names: dict[RangeSplit, list[str]] = {WHOLLY_TRAIN: [], WHOLLY_VALID: [], WHOLLY_TEST: []}
     for beginning, split in zip(inputs, splits, strict=True):
-        names[split].append(str(beginning.source.path))
+        names[split].append(str(beginning.source))
     told = zip(SPLITS, names.values(), strict=True)
     return "; ".join(f"{split}: {listed(found) or 'none'}" for split, found in told)
 

@@ -1,15 +1,19 @@
 """The beginning of a raw input, read once: it tells the layout, and how many rows to expect."""
 
+import bz2
+import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.prepare.byte_stream import ByteStream
 from criteo_stream.prepare.file_kinds import HEAD_BYTES, is_text, other_kind
 from criteo_stream.prepare.inputs import COMPRESSED_SUFFIXES, RawInput
-from criteo_stream.prepare.open_input import ByteStream, damaged, open_decompressed
+from criteo_stream.prepare.open_input import damaged, open_decompressed
 
 _SAMPLE_BYTES: Final = 8 << 20
 """Decompressed bytes that the estimates are made from."""
@@ -18,10 +22,20 @@ _HEAD_BYTES: Final = 1 << 16
 _HEAD_LINES: Final = 102
 """Lines that are kept, however long: a header, and the rows that tell the layout."""
 _COMPRESSED_AGAIN: Final = 1 << 20
+_COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lzma.compress,
+}
+"""How much smaller each makes a text; others do about what gzip does."""
 
 
 class EmptyInputError(InputError):
     """The input holds nothing."""
+
+
+class OtherFormatError(InputError):
+    """The input is of another format than text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +46,10 @@ class Beginning:
     head: bytes = field(repr=False)
     """The first bytes of the decompressed content, at least one."""
     compression: str | None
-    """``gzip`` or ``zstd``; None for a plain file."""
+    """What the content is decompressed from, such as ``gzip``; None for a plain file, and for a
+    member of an archive that holds it as it is."""
     file_bytes: int
-    """Size on disk; 0 of a stream."""
+    """Size on disk, that of a member within its archive; 0 of a stream."""
     expansion: float
     """Decompressed bytes per byte on disk; an estimate for a compressed file."""
     bytes_per_line: float
@@ -45,6 +60,12 @@ class Beginning:
     def estimated_rows(self) -> int:
         """About how many rows the whole input has."""
         return round(self.file_bytes * self.expansion / self.bytes_per_line)
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether the content is a plain file's as it is, to be read by position."""
+        source = self.source
+        return self.compression is None and source.member is None and not source.is_stream
 
     @contextmanager
     def opened(self, at: int = 0) -> Iterator[ByteStream]:
@@ -70,27 +91,28 @@ def read_beginning(source: RawInput) -> Beginning:
 
     Raises:
         EmptyInputError: it is empty.
-        InputError: it cannot be read, is of another format than text, or its compressed stream is
-            damaged.
+        OtherFormatError: it is of another format than text.
+        ArchiveInputError: it is an archive, and the source names no member.
+        InputError: it cannot be read, or its compressed stream is damaged.
     """
     with ExitStack() as stack:
         stream = stack.enter_context(open_decompressed(source))
-        sample = stream.read(_SAMPLE_BYTES)
+        sample = _sample(stream)
         compression = stream.compression
         kept = None
         if source.is_stream:
             stream.put_back(sample)
             kept = _OpenStream(stream, stack.pop_all())
     if not sample:
-        raise EmptyInputError(f"{source.path} is empty: leave it out")
+        raise EmptyInputError(f"{source} is empty: leave it out")
     _refuse_other_format(source, sample[:HEAD_BYTES], compression)
-    size = 0 if source.is_stream else source.path.stat().st_size
+    file_bytes, expansion = _sizes(source, stream, sample)
     return Beginning(
         source=source,
         head=sample[: max(_HEAD_BYTES, _end_of_line(sample, _HEAD_LINES))],
-        compression=compression,
-        file_bytes=size,
-        expansion=_expansion(sample, size) if compression and size else 1.0,
+        compression=compression or (stream.member.compression if stream.member else None),
+        file_bytes=file_bytes,
+        expansion=expansion,
         bytes_per_line=len(sample) / max(1, sample.count(b"\n")),
         _stream=kept,
     )
@@ -98,10 +120,11 @@ def read_beginning(source: RawInput) -> Beginning:
 
 def _refuse_other_format(source: RawInput, head: bytes, compression: str | None) -> None:
     if why := other_kind(head, source.path, compression):
-        raise InputError(f"{source.path} {why}")
+        raise OtherFormatError(f"{source} {why}")
     # A plain log under such a name is read: some downloads decompress and keep the name.
-    if compression is None and source.path.suffix in COMPRESSED_SUFFIXES and not is_text(head):
-        raise damaged(source, f"its first bytes are not those of a {source.path.suffix} file")
+    suffix = Path(source.short).suffix
+    if compression is None and suffix in COMPRESSED_SUFFIXES and not is_text(head):
+        raise damaged(source, f"its first bytes are not those of a {suffix} file")
 
 
 def _end_of_line(text: bytes, number: int) -> int:
@@ -114,9 +137,32 @@ def _end_of_line(text: bytes, number: int) -> int:
     return end
 
 
-def _expansion(sample: bytes, file_bytes: int) -> float:
+def _sample(stream: ByteStream) -> bytes:
+    """The first bytes; not beyond a member's end, where the rest of its archive would be read."""
+    if stream.member is None or stream.compression:
+        return stream.read(_SAMPLE_BYTES)
+    return stream.read(min(_SAMPLE_BYTES, stream.member.content_bytes))
+
+
+def _sizes(source: RawInput, stream: ByteStream, sample: bytes) -> tuple[int, float]:
+    """Bytes on disk, and decompressed bytes per byte on disk."""
+    if source.is_stream:
+        return 0, 1.0
+    member = stream.member
+    size = source.path.stat().st_size if member is None else member.content_bytes
+    content = size * (_expansion(sample, size, stream.compression) if stream.compression else 1.0)
+    if member is not None:
+        size = member.disk_bytes or round(size / _ratio(sample, member.compression))
+    return size, content / max(1, size)
+
+
+def _expansion(sample: bytes, file_bytes: int, compression: str) -> float:
     if len(sample) < _SAMPLE_BYTES:  # the whole content
-        return len(sample) / file_bytes
+        return len(sample) / max(1, file_bytes)
+    return _ratio(sample, compression)
+
+
+def _ratio(sample: bytes, compression: str | None) -> float:
     # Such text compresses alike everywhere: compressing some of it again shows the ratio.
     piece = sample[:_COMPRESSED_AGAIN]
-    return len(piece) / len(zlib.compress(piece, 6))
+    return len(piece) / len(_COMPRESS.get(compression or "", zlib.compress)(piece))

@@ -7,7 +7,6 @@ from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
 from criteo_stream.data.manifest import FileEntry, InputEntry, Manifest, ShardEntry
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.stage2_fit import Fit
-from criteo_stream.prepare.task import given_path
 from criteo_stream.prepare.work_records import BlockRecord
 
 
@@ -64,7 +63,7 @@ def _fingerprint(fit: Fit) -> str:
 def _input_entry(source: RawInput, number: int, records: Sequence[BlockRecord]) -> InputEntry:
     last = [record for record in records if record.source == number][-1]
     return InputEntry(
-        path=given_path(source.path),
+        path=str(source.identity),
         name=source.name,
         bytes=last.state.bytes,
         mtime_ns=last.state.mtime_ns,

@@ -8,7 +8,6 @@ from criteo_stream.data.manifest import InputEntry
 from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.chunks import first_position, read_chunks
 from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.task import given_path
 from criteo_stream.prepare.work_records import BlockRecord
 
 
@@ -35,7 +34,7 @@ def refuse_changed_since_read(
             record.state.agrees_with(FileState.of(source.path)) for record in records
         ):
             continue
-        tell(f"{source.path} was touched since it was read: comparing its content")
+        tell(f"{source} was touched since it was read: comparing its content")
         ends = {record.end.lines: record.end.position for record in records}
         place, previous = first_position(beginning), 0
         for chunk in read_chunks(beginning, block_rows=block_rows):
@@ -52,7 +51,7 @@ def refuse_changed_since_read(
 
 def _changed(source: RawInput, after: int, until: int) -> InputError:
     return InputError(
-        f"{source.path} changed since it was read (lines {after + 1:,} to {until:,}): "
+        f"{source} changed since it was read (lines {after + 1:,} to {until:,}): "
         "bring the old content back, or start over with --restart"
     )
 
@@ -66,10 +65,10 @@ def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[Inp
     made_from = {entry.path: entry for entry in entries}
     for beginning in inputs:
         source = beginning.source
-        entry = made_from.get(given_path(source.path))
+        entry = made_from.get(str(source.identity))
         if entry is None:
             raise InputError(
-                f"the data set was not made from {source.path}: choose another --out, or start "
+                f"the data set was not made from {source}: choose another --out, or start "
                 "over with --restart"
             )
         stat = source.path.stat()
@@ -80,6 +79,6 @@ def refuse_changed_since_made(inputs: Sequence[Beginning], entries: Sequence[Inp
             end = end.after(chunk.extent())
         if (f"{end.crc32:08x}", end.lines) != (entry.crc32, entry.rows):
             raise InputError(
-                f"{source.path} changed since the data set was made from it: "
+                f"{source} changed since the data set was made from it: "
                 "choose another --out, or start over with --restart"
             )

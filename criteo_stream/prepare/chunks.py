@@ -18,11 +18,11 @@ from criteo_stream.base.errors import InputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.prepare.byte_stream import ByteStream, Piece
 from criteo_stream.prepare.crc import crc32_of_both
 from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.layouts import header_of
 from criteo_stream.prepare.malformed import LONGEST_LINE
-from criteo_stream.prepare.open_input import ByteStream, Piece
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""
@@ -122,7 +122,7 @@ def read_chunks(
     first_line = start.lines if start else 0
     with beginning.opened(start.bytes if start else 0) as stream:
         if not start and stream.read(len(header)) != header:
-            raise InputError(f"{source.path} changed since its header was read: run the same again")
+            raise InputError(f"{source} changed since its header was read: run the same again")
         for text in _texts(_pieces(stream, pool, ahead)):
             for parts, lines in _split_at_blocks(text, first_line, block_rows):
                 yield Chunk(
@@ -136,7 +136,7 @@ def read_chunks(
                 )
                 first_line += lines
     if not first_line:
-        raise InputError(f"{source.path} holds no rows: leave it out")
+        raise InputError(f"{source} holds no rows: leave it out")
 
 
 class _Piece(NamedTuple):

@@ -52,7 +52,7 @@ def _padded(line: bytes, tabs: int) -> bytes:
 
 def _no_layout(beginning: Beginning, lines: Sequence[bytes]) -> InputError:
     """Why the first line that does not fit the likeliest layout does not."""
-    path = beginning.source.path
+    path = beginning.source
     if b"\t" not in lines[0] and lines[0].count(b",") >= len(FEATURE_COLUMNS) - 1:
         if re.search(rb"[g-zG-Z]", lines[0]):  # a row has digits and hex digits only
             return other_header(beginning, lines[0])
@@ -83,10 +83,10 @@ def layout_of(beginnings: Sequence[Beginning], wanted: str = "auto") -> Layout:
     if wanted != "auto" and wanted not in LAYOUTS:
         raise UsageError(f"--layout {wanted} is not known: use auto, {', '.join(LAYOUTS)}")
     layouts = [detect_layout(beginning) for beginning in beginnings]
-    first = beginnings[0].source.path
+    first = beginnings[0].source
     form = LAYOUTS.get(wanted, layouts[0])
     for beginning, layout in zip(beginnings, layouts, strict=True):
-        path = beginning.source.path
+        path = beginning.source
         if (layout.separator, layout.has_id) != (form.separator, form.has_id):
             named = f"--layout {wanted}" if wanted in LAYOUTS else str(first)
             raise InputError(

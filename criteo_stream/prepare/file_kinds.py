@@ -8,7 +8,14 @@ from typing import Final
 HEAD_BYTES: Final = tarfile.BLOCKSIZE
 """First bytes that tell the kind of a file."""
 
-_COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_COMPRESSIONS: Final = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+}
+_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""A first member, or the end of an archive that has none."""
 _SKIPPABLE_FRAME: Final = b"\x2a\x4d\x18"
 """Behind a byte 0x50 to 0x5f, the beginning of a zstd frame that holds no data."""
 
@@ -16,12 +23,9 @@ _EXTRACT: Final = "is {what}: extract it ({command}) and give the logs that it h
 _DECOMPRESS: Final = "is compressed by {what}: decompress it first ({command})"
 _CONVERT: Final = "is {what}, not text: write its rows as lines of tab-separated fields first"
 _KINDS: Final = {
-    b"PK\x03\x04": (_EXTRACT, "a zip archive", "unzip {path}"),
-    b"PK\x05\x06": (_EXTRACT, "an empty zip archive", "unzip {path}"),
+    b"PK\x03\x04": (_EXTRACT, "a compressed zip archive", "decompress it, then unzip"),
     b"7z\xbc\xaf\x27\x1c": (_EXTRACT, "a 7z archive", "7z x {path}"),
     b"Rar!\x1a\x07": (_EXTRACT, "a rar archive", "unrar x {path}"),
-    b"BZh": (_DECOMPRESS, "bzip2", "bunzip2 -k {path}"),
-    b"\xfd7zXZ\x00": (_DECOMPRESS, "xz", "unxz -k {path}"),
     b"\x04\x22\x4d\x18": (_DECOMPRESS, "lz4", "lz4 -d {path}"),
     b"\xff\x06\x00\x00sNaPpY": (_DECOMPRESS, "snappy", "snzip -d -k {path}"),
     b"\x1f\x9d": (_DECOMPRESS, "compress", "uncompress -k {path}"),
@@ -37,7 +41,7 @@ _LFS: Final = b"version https://git-lfs"
 
 
 def compression_of(head: bytes) -> str | None:
-    """``gzip`` or ``zstd`` by a file's first bytes; None for any other."""
+    """``gzip``, ``zstd``, ``bzip2`` or ``xz`` by a file's first bytes; None for any other."""
     if head[1:4] == _SKIPPABLE_FRAME and head[0] >> 4 == 5:
         return "zstd"
     return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
@@ -52,9 +56,6 @@ def other_kind(head: bytes, path: Path, compression: str | None) -> str | None:
         compression: what it was decompressed from.
     """
     quoted = shlex.quote(str(path))
-    if _is_tar(head):
-        how = {"gzip": "tar xzf", "zstd": "tar --zstd -xf", None: "tar xf"}[compression]
-        return _EXTRACT.format(what="a tar archive", command=f"{how} {quoted}")
     for magic, (sentence, what, command) in _KINDS.items():
         if head.startswith(magic):
             return sentence.format(what=what, command=command.format(path=quoted))
@@ -72,8 +73,16 @@ def other_kind(head: bytes, path: Path, compression: str | None) -> str | None:
     return None
 
 
-def _is_tar(head: bytes) -> bool:
-    """By the checksum of a member's header, which archives older than ``ustar`` have too."""
+def is_zip(head: bytes) -> bool:
+    """Whether a file that begins so is a zip archive."""
+    return head.startswith(_ZIP)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins so is a tar archive.
+
+    By the checksum of a member's header, which archives older than ``ustar`` have too.
+    """
     try:
         tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:

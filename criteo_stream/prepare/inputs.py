@@ -8,16 +8,17 @@ Arguments in any other order were put so by a person, and keep it.
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from glob import escape, glob, has_magic
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.paths import user_path
+from criteo_stream.prepare.members import MARK, plain_name
 
-COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
+COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".bz2", ".xz")
 STDIN: Final = Path("-")
 """Stands for standard input; a file of this name is ``./-``."""
 _NAMED_AT_ONCE: Final = 3
@@ -32,24 +33,52 @@ _TERABYTE_DAY_ROWS: Final = (
 
 @dataclass(frozen=True)
 class RawInput:
-    """One raw file, or a stream that is read once."""
+    """One raw file, a member of an archive, or a stream that is read once."""
 
     path: Path
+    """Of the file, or of the archive."""
+    member: str | None = None
+    """Name of the member in the archive."""
     is_stream: bool = field(default=False, kw_only=True)
     """Whether it is standard input or a pipe."""
     is_named: bool = field(default=True, kw_only=True, compare=False)
     """Whether the user named the file itself, not a folder or glob that it was found in."""
 
+    def __str__(self) -> str:
+        """As the user may name it."""
+        return str(self.path) if self.member is None else f"{self.path}{MARK}{self.member}"
+
     @property
     def name(self) -> str:
-        """Base name without compression suffix; the split is a function of it."""
-        compressed = self.path.suffix in COMPRESSED_SUFFIXES
-        return self.path.stem if compressed else self.path.name
+        """Base name without compression suffix; the split is a function of it.
+
+        That of a member is the name that it has when it is extracted.
+        """
+        path = self.path if self.member is None else PurePosixPath(self.member)
+        return path.stem if path.suffix in COMPRESSED_SUFFIXES else path.name
+
+    @property
+    def short(self) -> str:
+        """Base name, behind that of its archive, for where there is little room."""
+        return self.path.name if self.member is None else f"{self.path.name}{MARK}{self.member}"
 
     @property
     def identity(self) -> Path:
-        """The same for every way to spell the path."""
-        return self.path if self.is_stream else self.path.resolve()
+        """The same for every way to spell the path; it is what the manifest records.
+
+        That of a member is no path that exists: its archive's, and its name behind it.
+        """
+        if self.is_stream:
+            return self.path
+        path = self.path.resolve()
+        return path if self.member is None else Path(f"{path}{MARK}{self.member}")
+
+    @property
+    def extracted(self) -> Path:
+        """Where it lies, or would lie when it is extracted beside its archive, decompressed."""
+        if self.member is None:
+            return self.path.with_name(self.name).resolve()
+        return self.path.parent.resolve() / PurePosixPath(self.member).parent / self.name
 
     @property
     def day(self) -> int | None:
@@ -90,8 +119,8 @@ def find_inputs(
         warn: hears of folders within a folder, which are passed over.
 
     Raises:
-        InputError: an argument names nothing or no file, a folder holds no file, or a folder holds
-            a file both plain and compressed.
+        InputError: an argument names nothing or no file, a folder holds no file, or inputs are
+            the same log twice, see `refuse_twins`.
         UsageError: there are no arguments.
     """
     expand = _Expansion(streams=streams, tell=tell, warn=warn)
@@ -105,12 +134,12 @@ def find_inputs(
         found.setdefault(source.identity, source)
     if not found:
         raise UsageError("no input given: name raw files, folders or globs")
-    _refuse_twins(found.values())
+    refuse_twins(found.values())
     return list(found.values())
 
 
-def _place(source: RawInput) -> tuple[list[tuple[int, int | str]], str]:
-    return natural_key(source.path)
+def _place(source: RawInput) -> tuple[object, object]:
+    return natural_key(source.path), natural_key(source.member or "")
 
 
 def _is_plain_order(texts: Sequence[str]) -> bool:
@@ -118,14 +147,20 @@ def _is_plain_order(texts: Sequence[str]) -> bool:
     return any(list(texts) == sorted(texts, key=key) for key in (str, str.casefold))
 
 
-def _refuse_twins(sources: Iterable[RawInput]) -> None:
-    names: dict[Path, RawInput] = {}
-    for source in sources:
-        twin = names.setdefault(source.path.with_name(source.name).resolve(), source)
+def refuse_twins(sources: Iterable[RawInput]) -> None:
+    """Refuse a log that is there twice: plain and compressed, or in an archive and beside it.
+
+    Raises:
+        InputError: names the first two such.
+    """
+    names: dict[tuple[Path, Path | None], RawInput] = {}
+    for source in sorted(sources, key=lambda s: s.member is not None):  # plain files first
+        place = source.extracted
+        archive = None if source.member is None else source.path.resolve()
+        twin = names.get((place, None)) or names.setdefault((place, archive), source)
         if twin is not source:
             raise InputError(
-                f"{twin.path} and {source.path} are the same log twice by their names: "
-                "give one of them"
+                f"{twin} and {source} are the same log twice by their names: give one of them"
             )
 
 
@@ -146,9 +181,23 @@ class _Expansion:
         if path.exists():
             return self._file(path)
         found = _matching(str(path)) if has_magic(argument) else []
-        if not found:
-            raise InputError(f"no such input: {argument}")
-        return [RawInput(p, is_named=False) for p in sorted(found, key=natural_key)]
+        if found:
+            return [RawInput(p, is_named=False) for p in sorted(found, key=natural_key)]
+        if (archive := self._member(argument)) is not None:
+            return archive
+        raise InputError(f"no such input: {argument}")
+
+    def _member(self, argument: str) -> list[RawInput] | None:
+        """A member of an archive; None where no file comes before a mark."""
+        at = argument.find(MARK)
+        while at > 0:
+            path, name = user_path(argument[:at]), plain_name(argument[at + len(MARK) :])
+            if path.exists() and name:
+                if path.is_dir():
+                    raise InputError(f"{path} is a folder, not an archive: name the files in it")
+                return [replace(source, member=name) for source in self._file(path)]
+            at = argument.find(MARK, at + 1)
+        return None
 
     def _file(self, path: Path) -> list[RawInput]:
         kind = "a pipe" if path == STDIN else _kind(path)
@@ -160,7 +209,7 @@ class _Expansion:
         if kind == "a pipe":
             raise InputError(
                 f"{name} is a pipe, and inputs are read more than once: write it to a file first "
-                "(.gz and .zst files are read as they are)"
+                "(compressed files and archives are read as they are)"
             )
         raise InputError(f"{name} is {kind}, not a file")
 

@@ -94,7 +94,7 @@ def other_header(beginning: Beginning, line: bytes) -> InputError:
     """The error of an input whose first line names other columns than the known ones."""
     found = line[:80].decode(errors="backslashreplace")
     return InputError(
-        f"{beginning.source.path} has the header {found!r}{'…' * (len(line) > 80)}, expected "
+        f"{beginning.source} has the header {found!r}{'…' * (len(line) > 80)}, expected "
         f"'label,I1,I2 … C26': name its columns label, I1 to I13, C1 to C26 in this order, "
         "after Id if there is one"
     )

@@ -138,7 +138,7 @@ def padded(line: bytes, layout: Layout) -> bytes:
     return line + layout.separator * missing if line else line
 
 
-def reject(line: bytes, layout: Layout, reason: str, *, file: Path, number: int) -> Reject:
+def reject(line: bytes, layout: Layout, reason: str, *, file: Path | str, number: int) -> Reject:
     """The record of a malformed line; says so where padding would make it valid.
 
     Args:
@@ -173,9 +173,9 @@ class FirstRejects:
 
     def __init__(self) -> None:
         self.found: list[Reject] = []
-        self._of_block: Counter[tuple[Path, int]] = Counter()
+        self._of_block: Counter[tuple[str, int]] = Counter()
 
-    def add(self, file: Path, block: int, rejects: Sequence[Reject]) -> None:
+    def add(self, file: str, block: int, rejects: Sequence[Reject]) -> None:
         """Add malformed lines of a block, in order."""
         place = (file, block)
         kept = rejects[: min(KEPT_OF_BLOCK - self._of_block[place], KEPT_OF_SET - len(self.found))]

@@ -1,100 +1,29 @@
 """Opening a raw input as a stream of decompressed bytes: the only place that knows how.
 
-gzip and zstd are known by their first bytes, whatever the file's name, and decompressed on the
-fly, several members or frames in one file included.
+Compressed streams and archives are known by their first bytes, whatever the file's name, and read
+on the fly: nothing is unpacked to disk.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import IO, Any, Final, NamedTuple, cast
-
-import pyarrow as pa
+from pathlib import Path
+from typing import IO, Final
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare.file_kinds import HEAD_BYTES, compression_of
+from criteo_stream.prepare import decompress, tar_archive, zip_archive
+from criteo_stream.prepare.byte_stream import ByteStream
+from criteo_stream.prepare.file_kinds import HEAD_BYTES, is_tar, is_zip
 from criteo_stream.prepare.inputs import STDIN, RawInput
+from criteo_stream.prepare.members import MARK, Member
+from criteo_stream.prepare.tar_archive import TarArchive
+from criteo_stream.prepare.zip_archive import ZipArchive
 
-_SKIP_BYTES: Final = 16 << 20
-"""Decompressed bytes that are skipped at a time."""
-
-
-class Piece(NamedTuple):
-    """Some of the bytes of a stream."""
-
-    read: Callable[[], bytes]
-    """Gives them, once. Where a file is read by position, any threads may call, in any order."""
-    share: float | None
-    """How much of its file ends with them, if that can be said."""
+_DAMAGE: Final = (*decompress.DAMAGE, *tar_archive.DAMAGE, *zip_archive.DAMAGE)
 
 
-class ByteStream:
-    """Bytes from front to back, of which some may be put back."""
-
-    def __init__(
-        self,
-        file: IO[bytes] | Any,
-        compression: str | None = None,
-        *,
-        by_position: bool = False,
-        below: "ByteStream | None" = None,
-    ) -> None:
-        self._file = file
-        self._below = below
-        self._taken = 0
-        self._by_position = by_position
-        self._ahead = b""
-        self.compression = compression
-        """What the bytes are decompressed from."""
-        self.closed = False
-        """Never; Arrow asks."""
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, and fewer only at the end."""
-        if not self._ahead:
-            return self._more(size)
-        found, self._ahead = self._ahead[:size], self._ahead[size:]
-        return found + self._more(size - len(found)) if len(found) < size else found
-
-    def _more(self, size: int) -> bytes:
-        content = cast(bytes, self._file.read(size))
-        self._taken += len(content)
-        return content
-
-    def put_back(self, content: bytes) -> None:
-        """Have bytes that were read read again."""
-        self._ahead = content + self._ahead
-
-    def pieces(self, size: int) -> Iterator[Piece]:
-        """The rest in pieces of ``size`` bytes, the last one less."""
-        if not self._by_position:
-            while content := self.read(size):
-                yield Piece(partial(bytes, content), self._share())
-            return
-        descriptor = self._file.fileno()
-        start, end = self._file.tell() - len(self._ahead), os.fstat(descriptor).st_size
-        for place in range(start, end, size):
-            length = min(size, end - place)
-            yield Piece(partial(_read_at, descriptor, place, length), (place + length) / end)
-
-    def _share(self) -> float | None:
-        """How much of the file was read."""
-        file = self._below or self
-        size = os.fstat(file._file.fileno()).st_size if file._by_position else 0
-        return file._taken / size if size else None
-
-    def close(self) -> None:
-        """Nothing: who opened the file closes it."""
-
-
-def _read_at(descriptor: int, place: int, size: int) -> bytes:
-    """Read by position; less than ``size`` bytes only where the file ends."""
-    found = os.pread(descriptor, size, place)
-    while found and len(found) < size and (more := os.pread(descriptor, size, place + len(found))):
-        found += more[: size - len(found)]
-    return found
+class ArchiveInputError(InputError):
+    """The input is an archive, and none of its members is named."""
 
 
 @contextmanager
@@ -103,39 +32,94 @@ def open_decompressed(source: RawInput, at: int = 0) -> Iterator[ByteStream]:
 
     Args:
         source: the input.
-        at: decompressed bytes to skip. A plain file is not read up to there; a compressed one is
-            decompressed from its beginning.
+        at: decompressed bytes to skip. A plain file is not read up to there; a compressed one, and
+            a member of an archive, is read from its beginning.
 
     Raises:
+        ArchiveInputError: it is an archive, and the source names no member.
         InputError: the file cannot be read, is shorter than ``at``, or its compressed stream is
-            damaged or cut short. What is raised while the stream is open counts too.
+            damaged or cut short; or the member cannot be read. What is raised while the stream is
+            open counts too.
     """
     with _told(source), ExitStack() as stack:
-        file = stack.enter_context(_opened(source))
-        raw = ByteStream(file, by_position=not source.is_stream)
-        head = raw.read(HEAD_BYTES)
-        raw.put_back(head)
-        compression = compression_of(head)
-        if compression:
-            # Through Python: Arrow opens no path that is not UTF-8.
-            below = pa.PythonFile(raw, mode="r")
-            above = stack.enter_context(pa.CompressedInputStream(below, compression))
-            stream = ByteStream(above, compression, below=raw)
-            _skip(source, stream, at)
-        elif at:
-            file.seek(at)
-            stream = ByteStream(file, by_position=True)
-        else:
-            stream = raw
+        stream, archive = _opened_outside(source, stack)
+        if archive is not None:
+            stream = _opened_member(source, archive, stack)
+        elif source.member is not None:
+            raise InputError(f"{source.path} is no archive that has members: name the file alone")
+        if at and source.member is None and stream.compression is None:
+            stream.seek(at)
+        elif stream.skip(at) < at:
+            raise InputError(f"{source} became shorter since it was read: see --restart")
         yield stream
 
 
+def list_members(source: RawInput) -> list[Member]:
+    """The members of an archive but folders; a compressed tar archive is read to its end for it.
+
+    Raises:
+        InputError: the archive cannot be read, is damaged or cut short, or has two members of one
+            name.
+    """
+    with _told(source), ExitStack() as stack:
+        _, archive = _opened_outside(source, stack)
+        return archive.members() if archive else []
+
+
+def _opened_outside(
+    source: RawInput, stack: ExitStack
+) -> tuple[ByteStream, ZipArchive | TarArchive | None]:
+    """A file's decompressed bytes, and the archive that it is."""
+    file = stack.enter_context(_opened(source.path))
+    raw = ByteStream(file, by_position=not source.is_stream)
+    if is_zip(raw.peek(HEAD_BYTES)):
+        _refuse_pipe(source, "zip archive", "unzip -p ARCHIVE MEMBER")
+        return raw, ZipArchive(source.path, file, stack)
+    stream = decompress.decompressed(raw, stack)
+    if not is_tar(stream.peek(HEAD_BYTES)):
+        return stream, None
+    _refuse_pipe(source, "tar archive", "tar xOf ARCHIVE MEMBER")
+    if stream.compression:
+        return stream, TarArchive(source.path, stream, stream.compression)
+    file.seek(0)
+    return stream, TarArchive(source.path, file, None)
+
+
+def _refuse_pipe(source: RawInput, what: str, command: str) -> None:
+    if source.is_stream:
+        raise InputError(
+            f"{source} is a {what} on a pipe: name the file itself, or pipe one of its members "
+            f"({command} |)"
+        )
+
+
+def _opened_member(
+    source: RawInput, archive: ZipArchive | TarArchive, stack: ExitStack
+) -> ByteStream:
+    """The decompressed content of the member that a source names."""
+    if source.member is None:
+        raise ArchiveInputError(
+            f"{source} is an archive: name one of its members ({source.path}{MARK}MEMBER)"
+        )
+    member, content = archive.open(source.member)
+    if member.refusal:
+        raise InputError(f"{source} {member.refusal}")
+    stream = decompress.decompressed(ByteStream(content), stack)
+    stream.member = member
+    head = stream.peek(HEAD_BYTES)
+    if is_zip(head) or is_tar(head):
+        raise InputError(
+            f"{source} is an archive within an archive: extract it and give it by itself"
+        )
+    return stream
+
+
 @contextmanager
-def _opened(source: RawInput) -> Iterator[IO[bytes]]:
-    if source.path == STDIN:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if path == STDIN:
         yield sys.stdin.buffer
     else:
-        with source.path.open("rb") as file:
+        with path.open("rb") as file:
             yield file
 
 
@@ -146,23 +130,17 @@ def _told(source: RawInput) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"no such input: {source.path}") from None
     except OSError as error:
-        # Arrow reports a damaged stream as a bare OSError, without an errno.
+        # Arrow and bzip2 report a damaged stream as a bare OSError, without an errno.
         if error.errno is None:
             raise damaged(source, str(error)) from error
         raise InputError(f"cannot read {source.path}: {error.strerror}") from error
+    except _DAMAGE as error:
+        raise damaged(source, str(error)) from error
 
 
 def damaged(source: RawInput, why: str) -> InputError:
     """The error of a compressed file that does not decompress."""
     return InputError(
-        f"{source.path} is damaged or cut short ({why}): download or compress it again; "
-        "what was read before it is kept"
+        f"{source} is damaged or cut short ({why or 'it ends early'}): download or compress it "
+        "again; what was read before it is kept"
     )
-
-
-def _skip(source: RawInput, stream: ByteStream, count: int) -> None:
-    while count:
-        skipped = stream.read(min(count, _SKIP_BYTES))
-        if not skipped:
-            raise InputError(f"{source.path} became shorter since it was read: see --restart")
-        count -= len(skipped)

@@ -47,11 +47,13 @@ class PrepareOptions:
     )
     valid_files: tuple[str, ...] = option(
         default=(),
-        help="Use this file or glob as the valid split, and ignore the fractions; may be repeated.",
+        help="Use this file, glob or archive member as the valid split, and ignore the fractions; "
+        "may be repeated.",
     )
     test_files: tuple[str, ...] = option(
         default=(),
-        help="Use this file or glob as the test split, and ignore the fractions; may be repeated.",
+        help="Use this file, glob or archive member as the test split, and ignore the fractions; "
+        "may be repeated.",
     )
     min_count: int | None = option(
         default=None,

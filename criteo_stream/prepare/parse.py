@@ -189,7 +189,7 @@ def _parse_line_by_line(
         rejected += 1
         if rejected <= KEPT_OF_CHUNK:
             place = number + chunk.header_lines
-            rejects.append(reject(line, layout, reason, file=chunk.source.path, number=place))
+            rejects.append(reject(line, layout, reason, file=str(chunk.source), number=place))
     frame = _parse_good(good, layout)
     return ParsedChunk(frame, np.array(numbers, np.int64), rejected, rejects, chunk.extent())
 

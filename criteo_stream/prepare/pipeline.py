@@ -110,7 +110,7 @@ class _Preparation:
         self.layout = layout_of(self.inputs, options.layout)
         if not self.layout.labelled:
             raise InputError(
-                f"{self.sources[0].path} has no label column "
+                f"{self.sources[0]} has no label column "
                 f"({self.layout.separators + 1} fields a line): a data set to train on needs "
                 "labels; `criteo-stream predict` takes unlabelled lines"
             )
@@ -119,8 +119,8 @@ class _Preparation:
         if options.fit_from and DataFolder(options.fit_from).manifest.exists():
             refuse_inside(out, options.fit_from)
         for source in self.sources:
-            if source.identity.is_relative_to(out.resolve()):
-                raise UsageError(f"--out {out} holds the input {source.path}: choose another --out")
+            if source.path.resolve().is_relative_to(out.resolve()):
+                raise UsageError(f"--out {out} holds the input {source}: choose another --out")
         self.stages: dict[str, dict[str, float]] = {}
         self.started = time.perf_counter()
 

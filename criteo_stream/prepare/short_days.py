@@ -34,7 +34,7 @@ def short_by_size(inputs: Sequence[Beginning], done: Sequence[Sequence[BlockReco
             its rows are known by then.
     """
     short = [
-        f"  {beginning.source.path}: {format_size(beginning.file_bytes)}, about "
+        f"  {beginning.source}: {format_size(beginning.file_bytes)}, about "
         f"{beginning.estimated_rows:,} rows; the complete day has {published:,}"
         for beginning, records in zip(inputs, done, strict=True)
         if not (records and records[-1].last)
@@ -56,7 +56,7 @@ def short_by_size(inputs: Sequence[Beginning], done: Sequence[Sequence[BlockReco
 def short_days(inputs: Sequence[RawInput], manifest: Manifest) -> list[str]:
     """A warning for each day that has fewer lines than Criteo published; told after reading."""
     return [
-        f"{source.path} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
+        f"{source} has {entry.rows:,} lines, the complete day has {source.published_rows:,}: "
         "the download may be cut short"
         for source, entry in zip(inputs, manifest.inputs, strict=True)
         if source.published_rows and entry.rows < source.published_rows

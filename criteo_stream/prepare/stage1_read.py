@@ -85,7 +85,7 @@ class ReadWork:
             known = self._workspace.find(path, LineCount)
             if known is not None and known.lines != lines:
                 raise InputError(
-                    f"{beginning.source.path} changed since its lines were counted "
+                    f"{beginning.source} changed since its lines were counted "
                     f"({known.lines:,} then, {lines:,} now): bring it back, or start over with "
                     "--restart"
                 )
@@ -134,7 +134,7 @@ class ReadWork:
         for block, group in enumerate(self._groups(number, beginning, start), len(finished)):
             if self.plan.state_of(source) != state:
                 raise InputError(
-                    f"{source.path} changed while it was read: wait until it is complete, then "
+                    f"{source} changed while it was read: wait until it is complete, then "
                     "run the same again, which compares what was read with the file as it is then"
                 )
             before = place.lines

@@ -71,16 +71,18 @@ class PlannedInput:
     """An input, for a task to find it."""
 
     path: str
+    member: str | None
+    """Of the archive that the path names."""
 
     @classmethod
     def of(cls, source: RawInput) -> "PlannedInput":
         """Where an input is."""
-        return cls(path=str(source.path.absolute()))
+        return cls(path=str(source.path.absolute()), member=source.member)
 
     @property
     def source(self) -> RawInput:
         """The input itself."""
-        return RawInput(Path(self.path))
+        return RawInput(Path(self.path), member=self.member)
 
 
 @dataclass(frozen=True, kw_only=True)

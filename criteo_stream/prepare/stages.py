@@ -115,7 +115,7 @@ class Stages:
         for beginning, blocks in zip(self.inputs, found, strict=True):
             if not (blocks and blocks[-1].last):
                 raise OutputError(
-                    f"the record of a block of {beginning.source.path} is gone: "
+                    f"the record of a block of {beginning.source} is gone: "
                     "let nothing else write into the folder, and run the same command again"
                 )
         return [record for blocks in found for record in blocks]

@@ -28,7 +28,7 @@ def task_of(
     task = {
         "format": FORMAT_VERSION,
         "package_version": __version__,
-        "inputs": [given_path(source.path) for source in inputs],
+        "inputs": [str(source.identity) for source in inputs],
         **to_dict(options),
         "layout": layout.name,
     }
@@ -84,11 +84,6 @@ def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
     return OutputError(
         f"{out} was begun with {key} = {_shown(found)}, now it is {_shown(wanted)}: {then}"
     )
-
-
-def given_path(path: str | Path) -> str:
-    """A path as the manifest records it: absolute, so that it means the same from anywhere."""
-    return str(Path(path).resolve())
 
 
 def _shown(value: Any) -> str:

@@ -28,14 +28,14 @@ def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
     """Look at a path of any of the three kinds.
 
     Args:
-        path: a raw file, a data set's folder or a run's folder.
+        path: a raw file, a member of an archive, a data set's folder or a run's folder.
         verify: check every checksum, and that every value can be one.
 
     Raises:
         CriteoStreamError: the path is none of them, or a file in it is damaged: names it.
     """
     path = user_path(path)
-    if not path.exists():
+    if not path.exists() and "::" not in str(path):  # a member of an archive
         raise InputError(f"no such file or folder: {path}")
     if not path.is_dir():
         return _inspect_raw(path)
@@ -54,9 +54,16 @@ def _inspect_raw(path: Path) -> Inspection:
     from criteo_stream.prepare.detect_layout import detect_layout
     from criteo_stream.prepare.layouts import header_of, sample_lines
     from criteo_stream.prepare.malformed import explain, visible
+    from criteo_stream.prepare.members import listed_members
     from criteo_stream.prepare.take_inputs import take_inputs
 
-    (beginning,) = take_inputs([f"./{path}" if str(path) == "-" else path])
+    beginning, *others = take_inputs([f"./{path}" if str(path) == "-" else path])
+    if others:
+        names = [found.source.member or found.source.short for found in (beginning, *others)]
+        raise InputError(
+            f"{path} holds several logs ({listed_members(names)}): name one, such as "
+            f"{beginning.source}"
+        )
     layout = detect_layout(beginning)
     sample = sample_lines(beginning)
     first = 2 if header_of(beginning) else 1

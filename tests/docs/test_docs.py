@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
+from tests.support.archives import zipped
 from tests.support.paths import REPOSITORY
 from tests.support.raw_lines import raw_lines, reczoo_lines, write_raw
 from tools import document_options
@@ -52,6 +53,9 @@ def folder(tmp_path: Path) -> Path:
         ("test", lines[5000:]),
     ):
         write_raw(tmp_path / f"{name}.csv", reczoo_lines(part))
+    names = ("train.csv", "valid.csv", "test.csv")
+    archive = zipped({name: (tmp_path / name).read_bytes() for name in names})
+    (tmp_path / "Criteo_x4.zip").write_bytes(archive)
     return tmp_path
 
 

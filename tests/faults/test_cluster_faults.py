@@ -142,7 +142,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
     preparation = Preparation(cluster, raw, tmp_path / "data")
     preparation.reaches(stage)
     cluster.all[1].cut()
-    lost = "Removing worker"
+    lost = "Remove worker"
     wait_until(lambda: lost in (tmp_path / "scheduler.log").read_text(), lost)
     cluster.all[1].restore()
     preparation.ends(0)

@@ -1,8 +1,10 @@
 """Raw lines to a file of predictions: ids, order, streams, and what was left out."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import threading
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from criteo_stream import TrainConfig, Trainer, predict_run
 from criteo_stream.base.errors import InputError, UsageError
+from tests.support.archives import ARCHIVES
 from tests.support.data_sets import prepare
 from tests.support.raw_lines import (
     VALID_LINE,
@@ -74,7 +77,7 @@ def test_rows_are_numbered_through_the_inputs_as_they_are_named(
     assert found["row"].to_list() == list(range(305))
 
 
-@pytest.mark.parametrize("form", ["plain", "gzip", "header"])
+@pytest.mark.parametrize("form", ["plain", "gzip", "bzip2", "xz", "header"])
 @pytest.mark.parametrize("name", ["-", "fifo"])
 def test_a_stream_is_read_once(
     run: Path,
@@ -86,7 +89,8 @@ def test_a_stream_is_read_once(
 ) -> None:
     lines = reczoo_lines(LINES) if form == "header" else LINES
     content = b"".join(line + b"\n" for line in lines)
-    content = gzip.compress(content) if form == "gzip" else content
+    compress = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+    content = compress.get(form, bytes)(content)
     writer = None
     if name == "-":
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
@@ -98,6 +102,26 @@ def test_a_stream_is_read_once(
     if writer:
         writer.join()
     assert found.equals(expected)
+
+
+def test_an_archive_is_scored_but_not_on_a_pipe(
+    run: Path, tmp_path: Path, expected: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"log.tsv": b"".join(line + b"\n" for line in LINES), "readme.txt": b"Clicks.\n"}
+    for name in ("deflated.zip", "log.tar.gz", "log.tar"):
+        archive = tmp_path / name
+        archive.write_bytes(ARCHIVES[name](files))
+        for argument in (archive, f"{archive}::log.tsv"):
+            assert scored(run, [argument], tmp_path / "p.parquet").equals(expected)
+        (tmp_path / "p.csv").symlink_to(archive)
+        with pytest.raises(UsageError, match="is one of the inputs"):
+            predict_run(run, f"{archive}::log.tsv", tmp_path / "p.csv", quiet=True)
+        (tmp_path / "p.csv").unlink()
+        pipe = io.BytesIO(archive.read_bytes())
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+        words = rf"- is a {'zip' if 'zip' in name else 'tar'} archive on a pipe: name the file itse"
+        with pytest.raises(InputError, match=words):
+            predict_run(run, "-", tmp_path / "p.csv", quiet=True)
 
 
 def test_an_empty_stream_is_told(

@@ -152,7 +152,9 @@ def test_an_argument_that_names_nothing_is_refused(tmp_path: Path, argument: str
 
 def test_names_are_base_names_without_compression_suffix() -> None:
     assert RawInput(Path("a/day_7.gz")).name == RawInput(Path("b/day_7")).name == "day_7"
-    assert RawInput(Path("a/day_7.zst")).day == 7
+    for name in ("day_7.zst", "day_7.bz2", "day_7.xz"):
+        assert RawInput(Path("a") / name).day == RawInput(Path("a.zip"), f"b/{name}").day == 7
+    assert RawInput(Path("day_7.zip"), "train.csv").name == "train.csv"
     assert RawInput(Path("train.txt")).day is None
     assert RawInput(Path("day_0.gz")).published_rows == 195_841_983
     assert RawInput(Path("day_24")).published_rows is None
