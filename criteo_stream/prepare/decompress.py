@@ -8,7 +8,8 @@ import bz2
 import lzma
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
@@ -24,7 +25,16 @@ _DECODERS: Final[dict[str, Callable[[], Any]]] = {
 }
 """Those that Arrow lacks, or reads without regard to what is behind a stream's end."""
 
-DAMAGE: Final = (EOFError, lzma.LZMAError)
+_DAMAGE: Final[list[type[Exception]]] = [EOFError, lzma.LZMAError]
+try:
+    from isal import igzip_lib
+except ImportError:  # the extra "fast-gzip": 2.6 times as fast as Arrow's
+    pass
+else:
+    _DECODERS["gzip"] = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
+    _DAMAGE.append(cast(type[Exception], igzip_lib.IsalError))
+
+DAMAGE: Final[tuple[type[Exception], ...]] = tuple(_DAMAGE)
 """What reading a damaged stream raises beside an `OSError` without an errno."""
 
 

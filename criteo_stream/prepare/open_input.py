@@ -19,7 +19,11 @@ from criteo_stream.prepare.members import MARK, Member
 from criteo_stream.prepare.tar_archive import TarArchive
 from criteo_stream.prepare.zip_archive import ZipArchive
 
-_DAMAGE: Final = (*decompress.DAMAGE, *tar_archive.DAMAGE, *zip_archive.DAMAGE)
+_DAMAGE: Final[tuple[type[Exception], ...]] = (
+    *decompress.DAMAGE,
+    *tar_archive.DAMAGE,
+    *zip_archive.DAMAGE,
+)
 
 
 class ArchiveInputError(InputError):
