@@ -18,7 +18,7 @@ _BASE_BYTES: Final = 500_000_000
 """Held whatever the number of threads: libraries, a block being read, another being coded."""
 _THREAD_BYTES: Final = 120_000_000
 """Held per thread: a chunk being parsed, a column being coded, or a block being encoded."""
-_STREAM_BYTES: Final = 400_000_000
+_STREAM_BYTES: Final = 450_000_000
 """Held per input that is read beside the first: a block being read, another being coded."""
 
 

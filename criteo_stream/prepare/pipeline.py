@@ -206,6 +206,7 @@ class _Preparation:
                 "peak_memory_bytes": peak.peak_bytes,
             },
         )
+        workspace.tidy()
         manifest.write(self.out)
         return any(done), manifest
 

@@ -126,11 +126,16 @@ class Workspace:
                 write_record(self._task, {"workspace": _FORMAT, **task})
             for folder in folders:
                 make_folder(folder)
-            made = (self.data.vocabularies, *map(self.data.split, SPLITS))
-            for folder in (self.data.work, *folders, *made):
+            for folder in (self.data.work, *folders):
                 _remove_half_made(folder)
+            self.tidy()
             for plan in self.plans.iterdir():
                 plan.unlink()
+
+    def tidy(self) -> None:
+        """Remove what tasks that were killed left half-made among the set's files."""
+        for folder in (self.data.vocabularies, *map(self.data.split, SPLITS)):
+            _remove_half_made(folder)
 
     def _read_task(self) -> dict[str, object]:
         try:
