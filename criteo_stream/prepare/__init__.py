@@ -9,6 +9,7 @@ In the order of the data::
     beginning.py        the first bytes of each file, read once
     layouts.py          the known forms of lines, recognised from the beginning
     chunks.py           whole lines, in chunks
+    crc.py              the checksum of two texts from those of each
     parse.py            lines to columns
     malformed.py        why a line is malformed, and what is kept of it
     assign_splits.py    the split of each input
@@ -46,7 +47,16 @@ Around them::
     changed_inputs.py   whether inputs still hold what was read of them
     memory_budget.py    how memory and threads are shared out
     disk_space.py       disk needed
-    stage_context.py    what all stages work with
+    stages.py           the stages, driven: what is left to do becomes tasks
+    stage_plan.py       what a stage is to do, on disk
+    tasks.py            the tasks: functions of a plan and a number, which any process can run
+    engine.py           who runs them: threads of this process, or
+    cluster.py          a Dask cluster
+    host.py             what one process has to do tasks with: threads and memory
+    host_copies.py      copies of tables and lookups on a host's own disk
+    lease.py            whose a folder is among hosts
+    read_watch.py       lines as they are read, and malformed ones up to a limit
+    short_days.py       days of the 1TB logs that are cut short
     announce.py         what the user is told
     result.py           what `preprocess` returns
     multiplicative_hash.py  values to slots of a table, for codes and look-ups

@@ -4,8 +4,9 @@ Only its executor is used. Data and records go through the data set's folder, wh
 """
 
 import logging
-from collections.abc import Iterator
-from concurrent.futures import CancelledError
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS: Final = 30
 _CLOSE_SECONDS: Final = 5
+_GREET_SECONDS: Final = 5
 _AGAIN: Final = "what was finished is kept: run the same command again to continue"
 
 
 @contextmanager
-def cluster_engine(place: str) -> Iterator[Engine]:
+def cluster_engine(place: str, tell: Callable[[str], None]) -> Iterator[Engine]:
     """The workers of a cluster.
 
     Args:
         place: the scheduler's address (``tcp://HOST:8786``), or the scheduler file that it wrote;
             see `check_place`.
+        tell: hears of it where there is no worker yet.
 
     Raises:
         OutputError: the scheduler cannot be reached or ended meanwhile, or a piece of work ended
@@ -38,10 +41,20 @@ def cluster_engine(place: str) -> Iterator[Engine]:
         client = _connected(place)
         try:
             with _told(place):
-                yield Engine(client.get_executor(pure=False), None)
+                executor = client.get_executor(pure=False)
+                _greet(executor, place, tell)
+                yield Engine(executor, None)
         finally:
             with suppress(Exception):  # it may be gone; what counts is on disk
                 client.close(_CLOSE_SECONDS)
+
+
+def _greet(executor: Executor, place: str, tell: Callable[[str], None]) -> None:
+    """Tell of a cluster without workers: the work waits until one comes."""
+    try:
+        executor.submit(os.getpid).result(_GREET_SECONDS)
+    except TimeoutError:
+        tell(f"no worker has come yet, and one is waited for: dask worker {place}")
 
 
 def check_place(place: str) -> None:

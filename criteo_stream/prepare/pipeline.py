@@ -4,7 +4,8 @@ read    raw lines are parsed and validated once, counted, and kept as compact sc
 fit     counts of all blocks are merged into vocabularies and quantile tables
 encode  scratch becomes shards, one a block and split
 
-A killed run continues after the last finished piece: at most two blocks being read (2^20 lines
+The stages are tasks, which threads of this process do, or the workers of a Dask cluster. A killed
+run continues after the last finished piece: of each input being read at most two blocks (2^20 lines
 each), one column's merge or one block's shards per worker are done again, and a compressed
 input is decompressed again from its beginning. Every file is byte-identical to that of a run
 which was not killed, but for the manifest's ``times``.
@@ -212,7 +213,7 @@ class _Preparation:
 
     def _engine(self) -> AbstractContextManager[Engine]:
         if self.execution.cluster is not None:
-            return cluster_engine(self.execution.cluster)
+            return cluster_engine(self.execution.cluster, self._say)
         return local_engine(self.execution.budget)
 
     def _say(self, line: str) -> None:

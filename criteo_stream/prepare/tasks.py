@@ -97,5 +97,6 @@ def _opened(path: Path, kind: type[Work]) -> Work:
         ) from None
     except OutputError as error:
         raise OutputError(f"{error} (on {socket.gethostname()})") from error
-    host = _hosts.setdefault(plan.budget, Host(plan.budget))
-    return kind(path, plan, host)
+    if plan.budget not in _hosts:
+        _hosts[plan.budget] = Host(plan.budget)
+    return kind(path, plan, _hosts[plan.budget])
