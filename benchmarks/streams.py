@@ -58,9 +58,9 @@ class ThreadTimes:
 
 def measure(raw: Path, out: Path, isal: bool) -> dict[str, float]:
     """Prepare inputs; CPU seconds per million rows by part, and rows per second."""
-    from criteo_stream.prepare import decompress
     from criteo_stream.prepare.pipeline import preprocess
     from criteo_stream.prepare.stage1_read import ReadWork
+    from criteo_stream.raw import decompress
 
     if not isal:
         decompress._DECODERS.pop("gzip", None)

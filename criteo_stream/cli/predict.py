@@ -34,7 +34,7 @@ def predict(
     """Score raw lines, with or without labels, in input order."""
     from criteo_stream.predict.prediction_file import rejected_file
     from criteo_stream.predict.scorer import predict_run
-    from criteo_stream.prepare.malformed import left_out_text
+    from criteo_stream.raw.malformed import left_out_text
 
     found = predict_run(run, raw, out, data=data, trust_model=trust_model, quiet=quiet, **options)
     for warning in found.warnings:

@@ -21,8 +21,8 @@ def preprocess(
     **options: Any,
 ) -> None:
     """Turn raw logs into a prepared data set; the same command again continues."""
-    from criteo_stream.prepare.malformed import left_out_text
     from criteo_stream.prepare.pipeline import preprocess as run
+    from criteo_stream.raw.malformed import left_out_text
 
     result = run(raw, out, **options)
     for warning in result.warnings:

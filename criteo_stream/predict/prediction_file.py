@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.base.schema import LABEL
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import ID, Layout
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import ID, Layout
 
 SUFFIXES: Final = (".parquet", ".csv")
 _TYPES: Final = {

@@ -34,12 +34,12 @@ from criteo_stream.predict.prediction_file import (
 from criteo_stream.predict.restore import load_run
 from criteo_stream.prepare.announce import order_text
 from criteo_stream.prepare.apply_fit import Encoder, load_encoder
-from criteo_stream.prepare.chunks import Chunk, read_chunks
-from criteo_stream.prepare.detect_layout import layout_of
-from criteo_stream.prepare.malformed import FirstRejects, too_many_rejects, write_rejects
 from criteo_stream.prepare.options import LayoutName, ShortLines, check_reading
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
-from criteo_stream.prepare.take_inputs import take_inputs
+from criteo_stream.raw.chunks import Chunk, read_chunks
+from criteo_stream.raw.detect_layout import layout_of
+from criteo_stream.raw.malformed import FirstRejects, too_many_rejects, write_rejects
+from criteo_stream.raw.parse import ParsedChunk, parse_chunk
+from criteo_stream.raw.take_inputs import take_inputs
 
 
 class Scorer:

@@ -1,17 +1,7 @@
-"""Raw Criteo click logs to a prepared data set, in bounded memory and restartable.
+"""Raw lines to a prepared data set, in bounded memory and restartable.
 
 In the order of the data::
 
-    inputs.py           which files, in what order
-    open_input.py       a file, or a member of an archive, as a stream of decompressed bytes
-    take_inputs.py      what a user names to inputs that hold rows
-    archive_logs.py     the logs in an archive that is named as a whole
-    beginning.py        the first bytes of each file, read once
-    layouts.py          the known forms of lines, recognised from the beginning
-    chunks.py           whole lines, in chunks
-    crc.py              the checksum of two texts from those of each
-    parse.py            lines to columns
-    malformed.py        why a line is malformed, and what is kept of it
     assign_splits.py    the split of each input
     splits.py           the split of a line, and the written order of a block: pure functions
     codes.py            a block's values as codes into its sorted distinct values
@@ -26,15 +16,6 @@ In the order of the data::
     stage3_encode.py    stage 3: scratch to shards
     build_manifest.py   the manifest of what the stages made
     apply_fit.py        the fit of a finished set applied to raw rows, for prediction
-
-Below `open_input.py`::
-
-    file_kinds.py       what a file is by its first bytes
-    byte_stream.py      bytes from front to back, some put back
-    decompress.py       compressed streams
-    members.py          members of archives, and how they are named
-    zip_archive.py      zip archives
-    tar_archive.py      tar archives, compressed or not
 
 Around them::
 

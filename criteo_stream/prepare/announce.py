@@ -7,12 +7,12 @@ from criteo_stream.base.amounts import format_size
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.disk_space import Estimate
-from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.work_records import BlockRecord
 from criteo_stream.prepare.workspace import Workspace
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.layouts import Layout
 
 _AT_EACH_END: Final = 15
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.prepare.announce import listed
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.inputs import RawInput, find_inputs
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.splits import (
     WHOLLY_TEST,
@@ -18,6 +16,8 @@ from criteo_stream.prepare.splits import (
     tail_splits,
     tail_starts,
 )
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.inputs import RawInput, find_inputs
 
 
 def named_splits(options: PrepareOptions) -> dict[Path, RangeSplit]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
 from criteo_stream.data.manifest import FileEntry, InputEntry, Manifest, ShardEntry
-from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.stage2_fit import Fit
 from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.raw.inputs import RawInput
 
 
 def build_manifest(

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.file_state import FileState
 from criteo_stream.data.manifest import InputEntry
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.chunks import first_position, read_chunks
-from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.chunks import first_position, read_chunks
+from criteo_stream.raw.inputs import RawInput
 
 
 def refuse_changed_since_read(

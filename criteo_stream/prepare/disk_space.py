@@ -9,7 +9,7 @@ from typing import Final
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.schema import BLOCK_ROWS
-from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.raw.beginning import Beginning
 
 # Bytes a row at Kaggle's cardinalities, rounded up; measured in benchmarks/README.md.
 _SCRATCH_BYTES: Final = 100

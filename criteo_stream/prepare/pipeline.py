@@ -39,10 +39,8 @@ from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_read,
 )
 from criteo_stream.prepare.cluster import check_place, cluster_engine
-from criteo_stream.prepare.detect_layout import layout_of
 from criteo_stream.prepare.disk_space import estimate, refuse_too_large
 from criteo_stream.prepare.engine import Engine, local_engine
-from criteo_stream.prepare.malformed import write_rejects
 from criteo_stream.prepare.options import (
     PrepareExecution,
     PrepareKeywords,
@@ -52,9 +50,11 @@ from criteo_stream.prepare.options import (
 from criteo_stream.prepare.result import PrepareResult
 from criteo_stream.prepare.short_days import short_by_size, short_days
 from criteo_stream.prepare.stages import Stages
-from criteo_stream.prepare.take_inputs import take_inputs
 from criteo_stream.prepare.task import refuse_other_set, task_of
 from criteo_stream.prepare.workspace import Workspace
+from criteo_stream.raw.detect_layout import layout_of
+from criteo_stream.raw.malformed import write_rejects
+from criteo_stream.raw.take_inputs import take_inputs
 
 
 def preprocess(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.progress import Progress
-from criteo_stream.prepare.malformed import Reject, too_many_rejects
 from criteo_stream.prepare.work_records import BlockRecord, block_name
 from criteo_stream.prepare.workspace import Workspace
+from criteo_stream.raw.malformed import Reject, too_many_rejects
 
 
 class TooManyRejectsError(InputError):

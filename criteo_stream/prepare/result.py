@@ -5,7 +5,7 @@ from pathlib import Path
 
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.malformed import count_listed
+from criteo_stream.raw.malformed import count_listed
 
 
 @dataclass(frozen=True, kw_only=True)

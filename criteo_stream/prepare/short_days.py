@@ -11,9 +11,9 @@ from typing import Final
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.work_records import BlockRecord
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.inputs import RawInput
 
 _SHORT: Final = {None: 0.9, "gzip": 0.6}
 _SHORT_ELSE: Final = 0.2

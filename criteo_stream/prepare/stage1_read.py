@@ -15,16 +15,16 @@ from criteo_stream.base.file_state import FileState
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.records import write_record
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
-from criteo_stream.prepare.beginning import Beginning, read_beginning
-from criteo_stream.prepare.chunks import Chunk, Position, count_lines, first_position, read_chunks
 from criteo_stream.prepare.host import Host
-from criteo_stream.prepare.malformed import KEPT_OF_BLOCK
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
 from criteo_stream.prepare.read_watch import ReadWatch
 from criteo_stream.prepare.scratch import code_column, write_scratch
 from criteo_stream.prepare.splits import TRAIN, written_order
 from criteo_stream.prepare.stage_plan import ReadPlan, check_wanted
 from criteo_stream.prepare.work_records import BlockEnd, BlockRecord, LineCount, block_name
+from criteo_stream.raw.beginning import Beginning, read_beginning
+from criteo_stream.raw.chunks import Chunk, Position, count_lines, first_position, read_chunks
+from criteo_stream.raw.malformed import KEPT_OF_BLOCK
+from criteo_stream.raw.parse import ParsedChunk, parse_chunk
 
 
 class ReadWork:

@@ -16,12 +16,12 @@ from criteo_stream.base.errors import OutputError
 from criteo_stream.base.file_state import FileState
 from criteo_stream.base.records import Count, Fingerprint, Positive, read_record, write_record
 from criteo_stream.base.schema import BLOCK_ROWS
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import LAYOUTS, Layout
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.splits import HashedSplit, RangeSplit, Split
 from criteo_stream.prepare.work_records import BlockRecord, Written
 from criteo_stream.prepare.workspace import Workspace
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import LAYOUTS, Layout
 
 
 class StoppedError(Exception):

@@ -15,10 +15,8 @@ from criteo_stream.base.storage import make_folder
 from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.prepare import tasks
 from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
-from criteo_stream.prepare.beginning import Beginning
 from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.engine import Engine, Task, run_tasks
-from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
 from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch
 from criteo_stream.prepare.scratch import remove_scratch
@@ -50,6 +48,8 @@ from criteo_stream.prepare.stage_plan import (
 )
 from criteo_stream.prepare.work_records import BlockRecord, LineCount
 from criteo_stream.prepare.workspace import Workspace
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.layouts import Layout
 
 
 class _Run(Protocol):

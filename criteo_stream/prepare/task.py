@@ -10,9 +10,9 @@ from criteo_stream.base.errors import OutputError
 from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.schema import FORMAT_VERSION
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import Layout
 from criteo_stream.prepare.options import PrepareOptions
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import Layout
 
 
 def task_of(

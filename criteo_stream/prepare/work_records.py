@@ -25,9 +25,9 @@ from criteo_stream.base.records import (
 from criteo_stream.base.schema import BLOCK_ROWS, FEATURE_COLUMNS, INTEGER_COLUMNS, SPLITS
 from criteo_stream.base.storage import difference, file_crc32
 from criteo_stream.data.manifest import ShardEntry
-from criteo_stream.prepare.chunks import Position
-from criteo_stream.prepare.malformed import KEPT_OF_BLOCK, Reject
 from criteo_stream.prepare.splits import TRAIN
+from criteo_stream.raw.chunks import Position
+from criteo_stream.raw.malformed import KEPT_OF_BLOCK, Reject
 
 ROWS: Final = ".rows"
 VALUES: Final = ".values"

@@ -51,11 +51,11 @@ def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
 
 
 def _inspect_raw(path: Path) -> Inspection:
-    from criteo_stream.prepare.detect_layout import detect_layout
-    from criteo_stream.prepare.layouts import header_of, sample_lines
-    from criteo_stream.prepare.malformed import explain, visible
-    from criteo_stream.prepare.members import listed_members
-    from criteo_stream.prepare.take_inputs import take_inputs
+    from criteo_stream.raw.detect_layout import detect_layout
+    from criteo_stream.raw.layouts import header_of, sample_lines
+    from criteo_stream.raw.malformed import explain, visible
+    from criteo_stream.raw.members import listed_members
+    from criteo_stream.raw.take_inputs import take_inputs
 
     beginning, *others = take_inputs([f"./{path}" if str(path) == "-" else path])
     if others:
@@ -91,7 +91,7 @@ def _inspect_raw(path: Path) -> Inspection:
 
 
 def _inspect_data(path: Path, *, verify: bool) -> Inspection:
-    from criteo_stream.prepare.malformed import count_listed
+    from criteo_stream.raw.malformed import count_listed
 
     manifest = Manifest.read(path)
     if verify:

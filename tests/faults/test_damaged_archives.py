@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare.chunks import read_chunks
-from criteo_stream.prepare.detect_layout import layout_of
-from criteo_stream.prepare.take_inputs import take_inputs
+from criteo_stream.raw.chunks import read_chunks
+from criteo_stream.raw.detect_layout import layout_of
+from criteo_stream.raw.take_inputs import take_inputs
 from tests.support.archives import ARCHIVES, COMPRESSIONS, tarred, two_streams
 from tests.support.raw_lines import raw_lines
 

@@ -14,11 +14,11 @@ import pytest
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.beginning import Beginning, read_beginning
-from criteo_stream.prepare.chunks import count_lines, read_chunks
-from criteo_stream.prepare.inputs import RawInput, find_inputs
-from criteo_stream.prepare.open_input import open_decompressed
-from criteo_stream.prepare.take_inputs import take_inputs
+from criteo_stream.raw.beginning import Beginning, read_beginning
+from criteo_stream.raw.chunks import count_lines, read_chunks
+from criteo_stream.raw.inputs import RawInput, find_inputs
+from criteo_stream.raw.open_input import open_decompressed
+from criteo_stream.raw.take_inputs import take_inputs
 from criteo_stream.report.inspection import inspect
 from tests.prepare.small_log import LINES, SMALL
 from tests.support.archives import ARCHIVES, COMPRESSIONS, tarred, two_streams, zipped

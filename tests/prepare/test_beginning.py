@@ -9,8 +9,8 @@ import pytest
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.prepare import stage1_read
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.open_input import open_decompressed
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.open_input import open_decompressed
 from criteo_stream.report.inspection import inspect
 from tests.support.data_sets import prepare
 from tests.support.raw_lines import COMPRESS, beginning_of, raw_lines, reczoo_lines

@@ -10,7 +10,7 @@ from criteo_stream.base.errors import OutputError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare import task
-from criteo_stream.prepare.malformed import left_out_text
+from criteo_stream.raw.malformed import left_out_text
 from tests.prepare.small_log import SMALL
 from tests.support.data_sets import content, prepare, read_split
 from tests.support.raw_lines import kaggle_csv_lines, raw_lines, reczoo_lines, write_raw

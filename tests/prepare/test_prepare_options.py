@@ -9,8 +9,6 @@ from criteo_stream import __version__
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared
 from criteo_stream.base.schema import FORMAT_VERSION
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import KAGGLE, LAYOUTS
 from criteo_stream.prepare.options import (
     PrepareExecution,
     PrepareKeywords,
@@ -19,6 +17,8 @@ from criteo_stream.prepare.options import (
 )
 from criteo_stream.prepare.pipeline import preprocess
 from criteo_stream.prepare.task import task_of
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import KAGGLE, LAYOUTS
 from tests.support.data_sets import prepare
 from tests.support.raw_lines import raw_lines, write_raw
 

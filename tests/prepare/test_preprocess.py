@@ -151,7 +151,7 @@ def test_the_form_of_the_input_cannot_be_seen_in_the_set(
         path = tmp_path / "log.tsv.zst"
         path.write_bytes(pa.Codec("zstd").compress(text, asbytes=True))
     elif kind == "small chunks":
-        monkeypatch.setattr("criteo_stream.prepare.chunks.CHUNK_BYTES", 5000)
+        monkeypatch.setattr("criteo_stream.raw.chunks.CHUNK_BYTES", 5000)
         path.write_bytes(text)
     else:
         path.write_bytes(text.replace(b"\n", b"\r\n") if kind == "crlf" else text[:-1])

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare import chunks, inputs
-from criteo_stream.prepare.inputs import RawInput
 from criteo_stream.prepare.short_days import short_by_size
+from criteo_stream.raw import chunks, inputs
+from criteo_stream.raw.inputs import RawInput
 from criteo_stream.synthetic import write_synthetic
 from tests.support.data_sets import content, prepare
 from tests.support.paths import real_rows

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
-from criteo_stream.prepare.beginning import Beginning, read_beginning
-from criteo_stream.prepare.chunks import Chunk
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import KAGGLE, Layout
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
+from criteo_stream.raw.beginning import Beginning, read_beginning
+from criteo_stream.raw.chunks import Chunk
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import KAGGLE, Layout
+from criteo_stream.raw.parse import ParsedChunk, parse_chunk
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".tsv": bytes,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import InputError, UsageError
-from criteo_stream.prepare.inputs import RawInput, find_inputs, natural_key
+from criteo_stream.raw.inputs import RawInput, find_inputs, natural_key
 from tests.support.raw_lines import VALID_LINE, write_raw
 
 

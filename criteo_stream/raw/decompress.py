@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 
 import pyarrow as pa
 
-from criteo_stream.prepare.byte_stream import ByteStream
-from criteo_stream.prepare.file_kinds import HEAD_BYTES, compression_of
+from criteo_stream.raw.byte_stream import ByteStream
+from criteo_stream.raw.file_kinds import HEAD_BYTES, compression_of
 
 _PIECE_BYTES: Final = 1 << 18
 """Compressed bytes that are fed at a time."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.paths import user_path
-from criteo_stream.prepare.members import MARK, plain_name
+from criteo_stream.raw.members import MARK, plain_name
 
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".bz2", ".xz")
 STDIN: Final = Path("-")

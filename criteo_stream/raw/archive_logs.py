@@ -6,17 +6,17 @@ from typing import Final
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.prepare.beginning import (
+from criteo_stream.raw.beginning import (
     Beginning,
     EmptyInputError,
     OtherFormatError,
     read_beginning,
 )
-from criteo_stream.prepare.detect_layout import detect_layout
-from criteo_stream.prepare.inputs import RawInput, natural_key
-from criteo_stream.prepare.layouts import header_of
-from criteo_stream.prepare.members import MARK, Member, listed_members
-from criteo_stream.prepare.open_input import list_members
+from criteo_stream.raw.detect_layout import detect_layout
+from criteo_stream.raw.inputs import RawInput, natural_key
+from criteo_stream.raw.layouts import header_of
+from criteo_stream.raw.members import MARK, Member, listed_members
+from criteo_stream.raw.open_input import list_members
 
 _SAMPLE_LINES: Final = 100
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare.byte_stream import ByteStream
-from criteo_stream.prepare.file_kinds import HEAD_BYTES, is_text, other_kind
-from criteo_stream.prepare.inputs import COMPRESSED_SUFFIXES, RawInput
-from criteo_stream.prepare.open_input import damaged, open_decompressed
+from criteo_stream.raw.byte_stream import ByteStream
+from criteo_stream.raw.file_kinds import HEAD_BYTES, is_text, other_kind
+from criteo_stream.raw.inputs import COMPRESSED_SUFFIXES, RawInput
+from criteo_stream.raw.open_input import damaged, open_decompressed
 
 _SAMPLE_BYTES: Final = 8 << 20
 """Decompressed bytes that the estimates are made from."""

@@ -15,7 +15,7 @@ from criteo_stream.base.records import Positive
 from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, FEATURE_COLUMNS, LABEL
 from criteo_stream.base.storage import write_bytes
 from criteo_stream.data.manifest import FileEntry
-from criteo_stream.prepare.layouts import ID, Layout
+from criteo_stream.raw.layouts import ID, Layout
 
 KEPT_OF_CHUNK: Final = 100
 """Malformed lines of a chunk that are kept; all are counted."""

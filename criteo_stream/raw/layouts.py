@@ -6,7 +6,7 @@ from typing import Final
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL
-from criteo_stream.prepare.beginning import Beginning
+from criteo_stream.raw.beginning import Beginning
 
 ID: Final = "Id"
 """Column of the row numbers in Kaggle's CSV form; nothing is learned from it."""

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare import chunks
-from criteo_stream.prepare.chunks import read_chunks
-from criteo_stream.prepare.detect_layout import detect_layout
-from criteo_stream.prepare.parse import ParsedChunk, parse_chunk
+from criteo_stream.raw import chunks
+from criteo_stream.raw.chunks import read_chunks
+from criteo_stream.raw.detect_layout import detect_layout
+from criteo_stream.raw.parse import ParsedChunk, parse_chunk
 from tests.support.raw_lines import (
     COMPRESS,
     beginning_of,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.layouts import (
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.layouts import (
     KAGGLE,
     KAGGLE_UNLABELLED,
     LAYOUTS,
@@ -16,7 +16,7 @@ from criteo_stream.prepare.layouts import (
     other_header,
     sample_lines,
 )
-from criteo_stream.prepare.malformed import explain
+from criteo_stream.raw.malformed import explain
 
 _INTEGERS = rb"(?:-?[0-9]+)?"
 _HEX = rb"(?:[0-9a-fA-F]{8})?"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare import decompress
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.open_input import open_decompressed
+from criteo_stream.raw import decompress
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.open_input import open_decompressed
 from tests.support.raw_lines import raw_lines
 
 pytest.importorskip("isal")

@@ -20,9 +20,9 @@ from criteo_stream.base.schema import (
     INTEGER_COLUMNS,
     LABEL,
 )
-from criteo_stream.prepare.chunks import Chunk, Extent
-from criteo_stream.prepare.layouts import ID, Layout
-from criteo_stream.prepare.malformed import (
+from criteo_stream.raw.chunks import Chunk, Extent
+from criteo_stream.raw.layouts import ID, Layout
+from criteo_stream.raw.malformed import (
     KEPT_OF_CHUNK,
     LONGEST_LINE,
     Reject,

@@ -17,12 +17,12 @@ import numpy as np
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.schema import BLOCK_ROWS
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.byte_stream import ByteStream, Piece
-from criteo_stream.prepare.crc import crc32_of_both
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.layouts import header_of
-from criteo_stream.prepare.malformed import LONGEST_LINE
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.byte_stream import ByteStream, Piece
+from criteo_stream.raw.crc import crc32_of_both
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.layouts import header_of
+from criteo_stream.raw.malformed import LONGEST_LINE
 
 CHUNK_BYTES: Final = 16 << 20
 """Decompressed bytes that are parsed at a time."""

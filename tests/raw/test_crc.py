@@ -3,7 +3,7 @@ import zlib
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from criteo_stream.prepare.crc import crc32_of_both
+from criteo_stream.raw.crc import crc32_of_both
 
 
 @given(st.binary(max_size=2000), st.binary(max_size=2000))

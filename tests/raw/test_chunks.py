@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare import chunks
-from criteo_stream.prepare.beginning import Beginning
-from criteo_stream.prepare.chunks import (
+from criteo_stream.raw import chunks
+from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.chunks import (
     Chunk,
     Position,
     count_lines,
     first_position,
     read_chunks,
 )
-from criteo_stream.prepare.detect_layout import detect_layout
-from criteo_stream.prepare.layouts import KAGGLE, sample_lines
-from criteo_stream.prepare.malformed import LONGEST_LINE
-from criteo_stream.prepare.parse import parse_chunk
+from criteo_stream.raw.detect_layout import detect_layout
+from criteo_stream.raw.layouts import KAGGLE, sample_lines
+from criteo_stream.raw.malformed import LONGEST_LINE
+from criteo_stream.raw.parse import parse_chunk
 from tests.support.raw_lines import (
     COMPRESS,
     VALID_LINE,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any, Final, NamedTuple, cast
 
-from criteo_stream.prepare.members import Member
+from criteo_stream.raw.members import Member
 
 SKIP_BYTES: Final = 4 << 20
 """Bytes that are skipped at a time where they must be read for it."""

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from criteo_stream.base.errors import InputError, UsageError
-from criteo_stream.prepare.detect_layout import detect_layout, layout_of
-from criteo_stream.prepare.layouts import (
+from criteo_stream.raw.detect_layout import detect_layout, layout_of
+from criteo_stream.raw.layouts import (
     KAGGLE,
     KAGGLE_CSV,
     KAGGLE_CSV_UNLABELLED,

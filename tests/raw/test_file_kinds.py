@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare.chunks import read_chunks
-from criteo_stream.prepare.open_input import ArchiveInputError
-from criteo_stream.prepare.take_inputs import take_inputs
+from criteo_stream.raw.chunks import read_chunks
+from criteo_stream.raw.open_input import ArchiveInputError
+from criteo_stream.raw.take_inputs import take_inputs
 from tests.support.archives import COMPRESSIONS, tarred, zipped
 from tests.support.raw_lines import (
     COMPRESS,

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from criteo_stream.base.errors import InputError
-from criteo_stream.prepare import decompress, tar_archive, zip_archive
-from criteo_stream.prepare.byte_stream import ByteStream
-from criteo_stream.prepare.file_kinds import HEAD_BYTES, is_tar, is_zip
-from criteo_stream.prepare.inputs import STDIN, RawInput
-from criteo_stream.prepare.members import MARK, Member
-from criteo_stream.prepare.tar_archive import TarArchive
-from criteo_stream.prepare.zip_archive import ZipArchive
+from criteo_stream.raw import decompress, tar_archive, zip_archive
+from criteo_stream.raw.byte_stream import ByteStream
+from criteo_stream.raw.file_kinds import HEAD_BYTES, is_tar, is_zip
+from criteo_stream.raw.inputs import STDIN, RawInput
+from criteo_stream.raw.members import MARK, Member
+from criteo_stream.raw.tar_archive import TarArchive
+from criteo_stream.raw.zip_archive import ZipArchive
 
 _DAMAGE: Final[tuple[type[Exception], ...]] = (
     *decompress.DAMAGE,

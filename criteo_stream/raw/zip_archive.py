@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
-from criteo_stream.prepare.members import Member, no_such_member, plain_name, refuse_twice
+from criteo_stream.raw.members import Member, no_such_member, plain_name, refuse_twice
 
 DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
 """What reading a damaged archive raises."""

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS, LABEL
-from criteo_stream.prepare.layouts import (
+from criteo_stream.raw.layouts import (
     KAGGLE,
     KAGGLE_CSV,
     KAGGLE_CSV_UNLABELLED,
     KAGGLE_UNLABELLED,
     Layout,
 )
-from criteo_stream.prepare.malformed import KEPT_OF_CHUNK, explain
+from criteo_stream.raw.malformed import KEPT_OF_CHUNK, explain
 from tests.support.raw_lines import VALID_LINE, parse, raw_lines, with_field
 
 FIELDS = VALID_LINE.split(b"\t")

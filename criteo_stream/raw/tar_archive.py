@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 from typing import IO, Any, Final, Self, cast
 
-from criteo_stream.prepare.byte_stream import SKIP_BYTES, ByteStream
-from criteo_stream.prepare.members import (
+from criteo_stream.raw.byte_stream import SKIP_BYTES, ByteStream
+from criteo_stream.raw.members import (
     Member,
     held_twice,
     no_such_member,
