@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.records import has_names
 from criteo_stream.prepare.engine import Engine
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def check_place(place: str) -> None:
     Raises:
         UsageError: it is no address and no file, or Dask is not installed.
     """
-    if not _is_address(place) and not Path(place).is_file():
+    if not _is_address(place) and not has_names(Path(place), {"address"}):
         raise UsageError(
             f"--cluster {place} is no address such as tcp://HOST:8786, and no scheduler file"
         )
@@ -100,9 +101,24 @@ def _is_its(name: str) -> bool:
 def _connected(place: str) -> "Client":
     from distributed import Client
 
+    class QuietClient(Client):
+        def __del__(self) -> None:
+            """Not wait a minute, where it could not connect: who connects closes it too."""
+
     where: dict[str, Any] = {"address" if _is_address(place) else "scheduler_file": place}
     try:
-        return Client(timeout=_CONNECT_SECONDS, set_as_default=False, **where)
+        client: Client = QuietClient(  # type: ignore[no-untyped-call]
+            timeout=_CONNECT_SECONDS, set_as_default=False, **where
+        )
+        return client
+    except TypeError as error:
+        if "ssl" not in str(error):
+            raise
+        raise UsageError(
+            f"the scheduler at {place} asks for a certificate, and none is set: name it by "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY "
+            "(docs/clusters.md)"
+        ) from None
     except (OSError, ValueError) as error:  # a timeout is an OSError too
         raise OutputError(
             f"no Dask scheduler answers at {place} ({error}): start one with 'dask scheduler'"
