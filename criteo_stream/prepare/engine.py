@@ -67,11 +67,12 @@ def run_tasks(
         for future in futures:
             future.cancel()
         wait(futures, _STOP_SECONDS)
-        first = _first(error, futures)
-        # An error knows this frame: what the frame knows would live as long as it.
+        first = [_first(error, futures)]
+        # An error knows this frame: what the frame knows, and the error itself if the frame knows
+        # it, would live on with all that they keep open.
         futures.clear()
         future = None
-        raise first from None
+        raise first.pop() from None
 
 
 def _first(error: BaseException, futures: dict[Future[None], int]) -> BaseException:
