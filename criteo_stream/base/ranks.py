@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.meeting import agreed_name
 from criteo_stream.base.terminal import say
 from criteo_stream.base.torchrun_place import place
 
@@ -127,16 +128,14 @@ def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
         yield ranks
         return
     with _lost_ranks_explained(rank):
-        # A restarted group can meet the addresses of the attempt before in the store of gloo, and
-        # hang: each attempt has a name space of its own.
         with _waiting_told(rank, world_size):
             store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store.set_timeout(_JOIN_TIMEOUT)
+            name = agreed_name(store, rank, world_size)
         dist.init_process_group(
             "nccl" if cuda else "gloo",
-            store=dist.PrefixStore(  # type: ignore[attr-defined]  # a C++ name
-                f"attempt-{attempt}", store
-            ),
+            # Addresses that an attempt before left in the store would make a group hang.
+            store=dist.PrefixStore(name, store),  # type: ignore[attr-defined]  # a C++ name
             rank=rank,
             world_size=world_size,
             timeout=_TIMEOUT,
