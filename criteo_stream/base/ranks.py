@@ -13,7 +13,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from criteo_stream.base.connections import fail_when_silent
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
+from criteo_stream.base.meeting import agreed_name
 from criteo_stream.base.terminal import say
 from criteo_stream.base.torchrun_place import place
 
@@ -24,10 +26,13 @@ _PATIENCE: Final = 10.0
 _TIMEOUT: Final = timedelta(minutes=30)
 """After it, a rank that waits for one that hangs gives up: longer than any checkpoint takes to
 write. A rank that *ends* is noticed at once."""
+_SILENCE: Final = 60
+"""Seconds after which a machine that does not answer at all counts as lost."""
 
 _LOST: Final = re.compile(
     r"peer|connection|broken pipe|timed? ?out|gloo|nccl|socket", re.IGNORECASE
 )
+_LOOPBACK: Final = re.compile(r"remote=\[(127\.[\d.]+|::1)\]")
 
 
 @dataclass(frozen=True)
@@ -126,21 +131,20 @@ def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
     if world_size == 1:
         yield ranks
         return
-    with _lost_ranks_explained(rank):
-        # A restarted group can meet the addresses of the attempt before in the store of gloo, and
-        # hang: each attempt has a name space of its own.
+    with _lost_ranks_explained(ranks):
         with _waiting_told(rank, world_size):
             store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store.set_timeout(_JOIN_TIMEOUT)
+            name = agreed_name(store, rank, world_size)
         dist.init_process_group(
             "nccl" if cuda else "gloo",
-            store=dist.PrefixStore(  # type: ignore[attr-defined]  # a C++ name
-                f"attempt-{attempt}", store
-            ),
+            # Addresses that an attempt before left in the store would make a group hang.
+            store=dist.PrefixStore(name, store),  # type: ignore[attr-defined]  # a C++ name
             rank=rank,
             world_size=world_size,
             timeout=_TIMEOUT,
         )
+        fail_when_silent(_SILENCE)
         try:
             yield ranks
         finally:
@@ -163,18 +167,27 @@ def _waiting_told(rank: int, world_size: int) -> Iterator[None]:
 
 
 @contextmanager
-def _lost_ranks_explained(rank: int) -> Iterator[None]:
+def _lost_ranks_explained(ranks: Ranks) -> Iterator[None]:
     """Tell in words that a collective failed because another rank is gone."""
     try:
         yield
     except RuntimeError as error:  # of gloo; DistBackendError and its like are RuntimeErrors
         if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
             raise
+        loopback = _LOOPBACK.search(str(error))
+        if loopback and ranks.local_world_size < ranks.world_size:
+            raise OtherRankError(
+                f"rank {ranks.rank} cannot reach a rank on another machine, which gave its address "
+                f"as {loopback[1]}, for that is what its hostname means there: set "
+                "GLOO_SOCKET_IFNAME on every machine to the interface of their network, like eth0"
+            ) from error
         raise OtherRankError(
-            f"rank {rank} lost another rank, whose message says why ({_first_line(error)}); "
+            f"rank {ranks.rank} lost another rank, whose message says why ({_first_line(error)}); "
             "the same command again continues from the last checkpoint"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    """What happened, without where in gloo's sources and its advice."""
+    line = str(error).strip().partition("\n")[0]
+    return line.rpartition(".cc:")[2].partition("] ")[2].partition(". ")[0] or line

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,7 @@ class Host:
     namespace: str
     names: Path
     """Its ``/etc/hosts``; a test may write another one before it starts a command."""
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def start(
         self,
@@ -60,8 +61,8 @@ class Host:
             folder: where it runs.
         """
         with log.open("a") as stream:
-            return subprocess.Popen(
-                self._entered(command),
+            process = subprocess.Popen(
+                self.entered(command),
                 cwd=folder,
                 env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,
@@ -69,16 +70,19 @@ class Host:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+        self.started.append(process)
+        return process
 
     def run(
         self, command: Sequence[str], *, seconds: float = TIMEOUT
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in this host to its end, with what it prints."""
         return subprocess.run(
-            self._entered(command), cwd=REPOSITORY, capture_output=True, text=True, timeout=seconds
+            self.entered(command), cwd=REPOSITORY, capture_output=True, text=True, timeout=seconds
         )
 
-    def _entered(self, command: Sequence[str]) -> list[str]:
+    def entered(self, command: Sequence[str]) -> list[str]:
+        """The command that enters this host and becomes another one."""
         # Not ``ip netns exec``, which hides /sys/fs/cgroup.
         return [
             "nsenter", f"--net=/run/netns/{self.namespace}",
@@ -129,11 +133,12 @@ def hosts(count: int) -> Iterator[list[Host]]:
     switch = f"{network}.switch"
     with ExitStack() as stack:
         names = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        found: list[Host] = []
+        stack.callback(lambda: [p.wait() for host in found for p in host.started])
         _add_namespace(switch, stack)
         _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
         _ip("-n", switch, "link", "set", "bridge", "up")
         known = "127.0.0.1 localhost\n" + "".join(f"{at} {name}\n" for name, at, _ in made)
-        found = []
         for hostname, address, namespace in made:
             _add_namespace(namespace, stack)
             _connect(hostname, address, namespace, switch)
