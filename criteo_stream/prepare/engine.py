@@ -68,10 +68,12 @@ def run_tasks(
             future.cancel()
         wait(futures, _STOP_SECONDS)
         first = [_first(error, futures)]
-        # An error knows this frame: what the frame knows, and the error itself if the frame knows
-        # it, would live on with all that they keep open.
+        # An error knows this frame, and a future the queue that it is in: what goes round in a
+        # circle would live on, with all that it keeps open.
         futures.clear()
         future = None
+        while not finished.empty():
+            finished.get()
         raise first.pop() from None
 
 
