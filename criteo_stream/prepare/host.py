@@ -12,6 +12,8 @@ from criteo_stream.prepare.memory_budget import MemoryBudget
 class Shares(NamedTuple):
     """What each of several streams may have in its hands at a time."""
 
+    pieces: int
+    """That are read, and their lines counted: several times quicker than parsing a chunk."""
     chunks: int
     columns: int
     blocks: int
@@ -47,8 +49,10 @@ class Host:
         def share(of: int) -> int:
             return -(-of // streams) + (streams > 1)
 
+        chunks = share(self.budget.chunks_in_flight)
         return Shares(
-            chunks=share(self.budget.chunks_in_flight),
+            pieces=1 + chunks // 4,
+            chunks=chunks,
             columns=share(self.budget.columns_in_flight),
             blocks=self.budget.most_streams // streams,
         )

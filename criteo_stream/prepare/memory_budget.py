@@ -14,7 +14,7 @@ MERGE_BYTES_PER_ENTRY: Final = 48
 """A merge's working memory per run entry: packed keys, their sort, values and int64 counts."""
 _LEAST_BYTES: Final = 1_000_000_000
 _MOST_BYTES: Final = 2**63 - 1
-_BASE_BYTES: Final = 500_000_000
+_BASE_BYTES: Final = 560_000_000
 """Held whatever the number of threads: libraries, a block being read, another being coded."""
 _THREAD_BYTES: Final = 120_000_000
 """Held per thread: a chunk being parsed, a column being coded, or a block being encoded."""

@@ -154,9 +154,11 @@ class ReadWork:
     def _groups(
         self, number: int, beginning: Beginning, start: Position | None
     ) -> Iterator["_Group"]:
-        block_rows, pool, ahead = self.plan.block_rows, self._host.pool, self._each.chunks
-        chunks = read_chunks(beginning, block_rows=block_rows, start=start, pool=pool, ahead=ahead)
-        parsed = ordered_map(pool, self._parse, self._expected(number, chunks), ahead)
+        block_rows, pool, each = self.plan.block_rows, self._host.pool, self._each
+        chunks = read_chunks(
+            beginning, block_rows=block_rows, start=start, pool=pool, ahead=each.pieces
+        )
+        parsed = ordered_map(pool, self._parse, self._expected(number, chunks), each.chunks)
         return _grouped(self._watched(number, parsed), start.lines if start else 0, block_rows)
 
     def _expected(self, number: int, chunks: Iterable[Chunk]) -> Iterator[Chunk]:

@@ -67,8 +67,8 @@ class Chunk:
     first_line: int
     """Lines before it, without a header."""
     lines: int
-    parts: tuple[bytes | memoryview, ...]
-    """What its text is made of; they are put together by whoever needs it."""
+    parts: list[bytes | memoryview]
+    """What its text is made of, until that is asked for."""
     header_lines: int = 0
     """Lines of the file before its rows; ``first_line`` does not count them."""
     cut: Extent | None = None
@@ -83,7 +83,9 @@ class Chunk:
         Of a line of over `LONGEST_LINE` bytes it may have the beginning only, and is then longer
         than that still.
         """
-        return b"".join(self.parts)
+        text = b"".join(self.parts)
+        self.parts.clear()  # or every chunk would take its memory twice
+        return text
 
     def extent(self) -> Extent:
         """How far it reaches; the checksum takes about a quarter of a millisecond a megabyte."""
@@ -129,7 +131,7 @@ def read_chunks(
                     source=source,
                     first_line=first_line,
                     lines=lines,
-                    parts=parts,
+                    parts=list(parts),
                     header_lines=len(header) > 0,
                     cut=text.cut,
                     share=text.share,

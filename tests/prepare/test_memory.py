@@ -45,7 +45,7 @@ def test_fewer_blocks_are_encoded_at_a_time_where_they_are_large() -> None:
     budget = MemoryBudget(total_bytes=2 * 10**9, workers=8)
     assert budget.threads == 8
     assert budget.blocks_in_flight(10**8) == 8
-    assert budget.blocks_in_flight(5 * 10**8) == 3
+    assert budget.blocks_in_flight(5 * 10**8) == 2
     assert budget.blocks_in_flight(10**10) == 1
 
 

@@ -113,7 +113,7 @@ def test_workers_and_memory_cannot_be_seen_in_the_set(
 def test_a_fit_in_many_parts_gives_the_same_set(
     raw: Path, made: Path, tmp_path: Path, max_entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    per_entry = 500_000_000 // max_entries
+    per_entry = 440_000_000 // max_entries
     monkeypatch.setattr("criteo_stream.prepare.memory_budget.MERGE_BYTES_PER_ENTRY", per_entry)
     prepare(raw, tmp_path / "data", workers=1, **SMALL)
     assert content(tmp_path / "data") == content(made)

@@ -84,6 +84,6 @@ def parse(
 ) -> ParsedChunk:
     """Parse a text whose last line ends."""
     chunk = Chunk(
-        source=RawInput(Path("day.tsv")), first_line=0, lines=text.count(b"\n"), parts=(text,)
+        source=RawInput(Path("day.tsv")), first_line=0, lines=text.count(b"\n"), parts=[text]
     )
     return parse_chunk(chunk, layout, pad_short_lines=pad, keep_id=keep_id)
