@@ -84,24 +84,18 @@ def cluster_of(workers: int, folder: Path) -> Iterator[str]:
         n_workers=workers,
         processes=True,
         threads_per_worker=2,
-        dashboard_address=None,
+        dashboard_address=":0",  # with None it is always the same port
         local_directory=str(folder),
     ) as cluster:
         yield cluster.scheduler_address
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4])
-def any_cluster(
+@pytest.fixture(scope="module")
+def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Address of a cluster of so many worker processes."""
-    yield from cluster_of(request.param, tmp_path_factory.mktemp("dask"))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a cluster of two worker processes."""
-    yield from cluster_of(2, tmp_path_factory.mktemp("dask"))
+    """Address of a cluster of two worker processes, or of as many as a test asks for."""
+    yield from cluster_of(getattr(request, "param", 2), tmp_path_factory.mktemp("dask"))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -112,16 +106,32 @@ def test_eight_threads_make_what_one_makes(
     assert content(tmp_path / "data") == expected(split)
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("cluster", "split"),
+    [
+        *((2, split) for split in SPLITS),
+        (1, "tail"),
+        (4, "random"),
+        *(
+            pytest.param(1, split, marks=pytest.mark.slow)
+            for split in sorted(set(SPLITS) - {"tail"})
+        ),
+        *(
+            pytest.param(4, split, marks=pytest.mark.slow)
+            for split in sorted(set(SPLITS) - {"random"})
+        ),
+    ],
+    indirect=["cluster"],
+)
 def test_workers_of_a_cluster_make_what_one_thread_makes(
     split: str,
-    any_cluster: str,
+    cluster: str,
     raw: Path,
     expected: Callable[[str], dict[str, Any]],
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "data"
-    result = prepare(raw, out, cluster=any_cluster, **ROOMY, **options_of(split, raw))
+    result = prepare(raw, out, cluster=cluster, **ROOMY, **options_of(split, raw))
     assert content(out) == expected(split)
     assert result.manifest.rejected is not None
 
@@ -157,9 +167,10 @@ def test_what_threads_began_a_cluster_finishes_and_the_reverse(
     tries: list[dict[str, Any]] = [{"workers": 1}, {"cluster": cluster}]
     if first == "cluster":
         tries.reverse()
-    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+    with monkeypatch.context() as patch:
         stopping_in(stage, patch)
-        prepare(raw, out, **tries[0], **options_of("tail", raw))
+        with pytest.raises(StoppedError):
+            prepare(raw, out, **tries[0], **options_of("tail", raw))
     assert not DataFolder(out).manifest.exists()
     assert not list((DataFolder(out).work / "plans").iterdir())
     assert not (out / ".criteo-stream-owner.json").exists()
@@ -206,7 +217,7 @@ def test_a_damaged_input_is_told_with_the_host(
     assert str(error.value).startswith(f"{path} is damaged or cut short (")
     assert str(error.value).endswith(f"; what was read before it is kept (on {HOST})")
     path.write_bytes(whole)
-    assert prepare(path, out, cluster=cluster, **options).resumed
+    prepare(path, out, cluster=cluster, **options)
     prepare(path, tmp_path / "other", **options)
     assert content(out) == content(tmp_path / "other")
 
