@@ -106,8 +106,8 @@ class Lease:
                 token = _token(self._path)
             except OSError:  # a disk that is away for a while
                 return False
-            if token == self._owner.token:
-                return False
+            if token is not None:
+                return token != self._owner.token
             if pause is not None:
                 time.sleep(pause)
         return True
