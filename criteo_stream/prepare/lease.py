@@ -180,6 +180,12 @@ def wait_for_owner(folder: Path, tell: Callable[[str], None]) -> None:
         aside.unlink()
 
 
+def owner_name(folder: Path) -> str:
+    """Who prepares into a folder, as far as its record tells."""
+    content = _read(folder / OWNER_NAME)
+    return _who(_parsed(content) if content is not None else None)
+
+
 def _who(owner: Owner | None) -> str:
     return f"process {owner.pid} of {owner.host}" if owner else "another process"
 
