@@ -20,7 +20,7 @@ Task = Callable[[str, int], None]
 
 _POLL_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 30.0
-"""How long tasks elsewhere may take to notice that they are no longer wanted."""
+"""How long tasks that run may take to notice that they are no longer wanted."""
 
 
 def run_tasks(
@@ -64,9 +64,8 @@ def run_tasks(
         meanwhile()
     except BaseException as error:
         plan.unlink(missing_ok=True)
-        for future in futures:
-            future.cancel()
-        wait(futures, _STOP_SECONDS)
+        # A cluster's are cancelled even where they run, and then never said to be done.
+        wait([future for future in futures if not future.cancel()], _STOP_SECONDS)
         first = [_first(error, futures)]
         # An error knows this frame, and a future the queue that it is in: what goes round in a
         # circle would live on, with all that it keeps open.

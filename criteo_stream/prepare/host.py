@@ -32,14 +32,15 @@ class Host:
         """Its tasks never wait for one another."""
         self.writers = ThreadPoolExecutor(budget.most_streams, "scratch")
         """Wait for the disk, so that no worker does."""
-        self._slots: dict[str, threading.Semaphore] = {}
+        self._slots: dict[tuple[str, int], threading.Semaphore] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def slot(self, kind: str, at_most: int) -> Iterator[None]:
         """Wait until fewer than so many tasks of a kind are at work."""
         with self._lock:
-            slots = self._slots.setdefault(kind, threading.Semaphore(at_most))
+            # By the number too: a worker of a cluster meets sets whose pieces differ in size.
+            slots = self._slots.setdefault((kind, at_most), threading.Semaphore(at_most))
         with slots:
             yield
 

@@ -2,7 +2,8 @@
 
 They are in a folder of the user's own below the temporary directory (``TMPDIR``). Who uses a copy
 holds a lock on it, which ends with the process: a copy that nobody holds is removed by the next
-one that comes by.
+one that comes by. Copies are made, taken and removed by one process at a time, by a lock on the
+folder.
 """
 
 import atexit
@@ -11,7 +12,8 @@ import os
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,24 +43,13 @@ class HostCopies:
             OutputError: the file is missing or damaged, or the disk is full.
         """
         copy = self._folder / name
-        while True:
+        with self._alone():
             if not copy.exists():
-                with atomic_path(copy, shared=True) as partial:
-                    try:
-                        shutil.copyfile(path, partial)
-                    except FileNotFoundError:
-                        verify(path, written)  # says so
-                        raise
-                    if Written.of(partial) != written:
-                        verify(path, written)
-                        raise OutputError(f"{copy} does not hold what was copied from {path}")
-            with suppress(FileNotFoundError):  # removed just now, as nobody held it yet
-                file = copy.open("rb")
-                fcntl.flock(file, fcntl.LOCK_SH)
-                if _is_at(file, copy):
-                    self._held.append(file)
-                    return copy
-                file.close()
+                _make(copy, path, written)
+            file = copy.open("rb")
+            self._held.append(file)
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return copy
 
     def close(self) -> None:
         """Let go of the copies, and remove those that nobody else uses."""
@@ -68,15 +59,33 @@ class HostCopies:
         self._remove_unused()
 
     def _remove_unused(self) -> None:
-        for path in self._folder.iterdir():
-            with suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+        with self._alone():
+            for path in self._folder.iterdir():
+                with suppress(OSError), path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only process that changes the folder; wait for another that does."""
+        lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
 
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    found, there = os.fstat(file.fileno()), path.stat()
-    return (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino)
+def _make(copy: Path, path: Path, written: Written) -> None:
+    with atomic_path(copy) as partial:
+        try:
+            shutil.copyfile(path, partial)
+        except FileNotFoundError:
+            verify(path, written)  # says so
+            raise
+        if Written.of(partial) != written:
+            verify(path, written)
+            raise OutputError(f"{copy} does not hold what was copied from {path}")
 
 
 def _own_folder() -> Path:

@@ -25,6 +25,8 @@ OWNER_NAME: Final = ".criteo-stream-owner.json"
 LEASE_SECONDS: Final = 30.0
 _RENEWALS_PER_LEASE: Final = 6
 _LOOK_SECONDS: Final = 0.5
+_PAUSES: Final = 3
+_PAUSE_SECONDS: Final = 0.1
 _RECORD_BYTES: Final = 500
 
 
@@ -34,7 +36,8 @@ class Owner:
 
     host: str
     boot: str
-    """Identity of the host's system since it was started."""
+    """Identity of the host's system since it was started, and of the processes seen from here: a
+    container does not see those of others."""
     pid: Positive
     started: Count
     """When the process began, in ticks since then."""
@@ -78,7 +81,7 @@ class Lease:
         Raises:
             OutputError: another process took the folder over, as this one seemed to be gone.
         """
-        if self._lost.is_set():
+        if self._lost.is_set() or self._is_taken():
             raise OutputError(
                 f"another process went on with {self._path.parent}, for this one did not renew "
                 f"{OWNER_NAME} for {self._owner.lease_seconds:g} s: let it finish"
@@ -86,12 +89,28 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._stop.wait(self._owner.lease_seconds / _RENEWALS_PER_LEASE):
-            if _token(self._path) != self._owner.token:
+            if self._is_taken():
                 self._lost.set()
                 return
             self._owner = replace(self._owner, renewed=self._owner.renewed + 1)
             with suppress(OSError):  # a disk that is away for a while
                 _overwrite(self._path, _content(self._owner))
+
+    def _is_taken(self) -> bool:
+        """Whether the record is another's, or gone.
+
+        It is gone for a moment where others who take over at the same time look whose it is.
+        """
+        for pause in (*[_PAUSE_SECONDS] * _PAUSES, None):
+            try:
+                token = _token(self._path)
+            except OSError:  # a disk that is away for a while
+                return False
+            if token is not None:
+                return token != self._owner.token
+            if pause is not None:
+                time.sleep(pause)
+        return True
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -102,7 +121,7 @@ class Lease:
         finally:
             self._stop.set()
             self._thread.join()
-            if _token(self._path) == self._owner.token:
+            if not self._is_taken():
                 self._path.unlink(missing_ok=True)
 
 
@@ -140,8 +159,7 @@ def wait_for_owner(folder: Path, tell: Callable[[str], None]) -> None:
     owner = _parsed(seen)
     wait = owner.lease_seconds if owner else LEASE_SECONDS
     if owner is None or not owner.is_gone:
-        who = f"process {owner.pid} of {owner.host}" if owner else "another process"
-        tell(f"{who} may still be preparing {folder}: waiting {wait:g} s to see")
+        tell(f"{_who(owner)} may still be preparing {folder}: waiting {wait:g} s to see")
         end = time.monotonic() + wait
         while time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)
@@ -149,6 +167,7 @@ def wait_for_owner(folder: Path, tell: Callable[[str], None]) -> None:
             if found is None:
                 return
             if found != seen:
+                who = _who(_parsed(found))
                 raise OutputError(
                     f"{who} is preparing {folder}: wait for it, or choose another --out"
                 )
@@ -161,6 +180,16 @@ def wait_for_owner(folder: Path, tell: Callable[[str], None]) -> None:
         aside.unlink()
 
 
+def owner_name(folder: Path) -> str:
+    """Who prepares into a folder, as far as its record tells."""
+    content = _read(folder / OWNER_NAME)
+    return _who(_parsed(content) if content is not None else None)
+
+
+def _who(owner: Owner | None) -> str:
+    return f"process {owner.pid} of {owner.host}" if owner else "another process"
+
+
 def _created(path: Path, content: bytes) -> bool:
     """Create a file; false where it exists."""
     with full_disk_explained(path):
@@ -168,8 +197,14 @@ def _created(path: Path, content: bytes) -> bool:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)  # some file systems tell of a full disk only now
+        except BaseException:  # a record of nobody would be waited for
+            path.unlink(missing_ok=True)
+            raise
     return True
 
 
@@ -208,7 +243,8 @@ def _token(path: Path) -> str | None:
 
 def _boot() -> str:
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
 
 

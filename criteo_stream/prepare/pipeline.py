@@ -207,6 +207,8 @@ class _Preparation:
                 "peak_memory_bytes": peak.peak_bytes,
             },
         )
+        if workspace.lease:
+            workspace.lease.check()
         workspace.tidy()
         manifest.write(self.out)
         return any(done), manifest

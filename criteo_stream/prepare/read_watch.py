@@ -12,12 +12,13 @@ from criteo_stream.raw.malformed import Reject, too_many_rejects
 
 
 class TooManyRejectsError(InputError):
-    """More malformed lines than allowed; knows the first of them."""
+    """More malformed lines than allowed; knows the first of them, and how many they were."""
 
     def __init__(self, source: int, first: Reject, rejected: int, allowed: int) -> None:
         super().__init__(str(too_many_rejects(first, rejected, allowed)))
         self.source = source
         self.first = first
+        self.rejected = rejected
         self._made_of = (source, first, rejected, allowed)
 
     def __reduce__(self) -> tuple[type["TooManyRejectsError"], tuple[int, Reject, int, int]]:
@@ -77,6 +78,14 @@ class ReadWatch:
                 self._first = place
             if self._rejected > self._allowed:
                 raise TooManyRejectsError(*self._first, self._rejected, self._allowed)
+
+    def with_what_was_heard(self, error: TooManyRejectsError) -> TooManyRejectsError:
+        """The error of a process that heard of its own lines alone, with what this one heard."""
+        with self._lock:
+            rejected = max(self._rejected, error.rejected)
+            places = [(error.source, error.first), *([self._first] if self._first else [])]
+            first = min(places, key=lambda place: (place[0], place[1].line))
+            return TooManyRejectsError(*first, rejected, self._allowed)
 
 
 @dataclass

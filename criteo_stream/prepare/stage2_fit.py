@@ -162,12 +162,17 @@ class FitWork:
             check_wanted(self._path)
             write_record(self._workspace.fitted(column), record, unique=True)
 
+    def _merged(self, runs: Sequence[SpilledRun]) -> Iterator[tuple[UInt32Array, Int64Array]]:
+        for part in merge_in_parts(runs, self._host.budget.merge_entries):
+            check_wanted(self._path)
+            yield part
+
     def _fit_numeric(self, column: str, runs: Sequence[SpilledRun], *, rows: int) -> FittedNumeric:
         distinct = 0
 
         def counted() -> Iterator[tuple[UInt32Array, Int64Array]]:
             nonlocal distinct
-            for values, counts in merge_in_parts(runs, self._host.budget.merge_entries):
+            for values, counts in self._merged(runs):
                 distinct += len(values)
                 yield values, counts
 
@@ -179,7 +184,7 @@ class FitWork:
         vocabulary = self._workspace.data.vocabulary(column)
         lookup = self._workspace.lookup(column)
         built = build_vocabulary(
-            merge_in_parts(runs, self._host.budget.merge_entries),
+            self._merged(runs),
             vocabulary,
             lookup,
             min_count=self.plan.min_count,

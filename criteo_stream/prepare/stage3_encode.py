@@ -1,6 +1,7 @@
 """Stage 3, encode: the scratch of each block becomes shards, one a split."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,18 +75,20 @@ class EncodeWork:
         workspace = self._workspace
         paths = {c: workspace.table(c) for c in INTEGER_COLUMNS}
         paths |= {c: workspace.lookup(c) for c in CATEGORICAL_COLUMNS}
-        if plan.shared:
-            self._copies = HostCopies()
-            paths = {c: self._copies.of(paths[c], plan.files[c], f"{plan.fit}-{c}") for c in paths}
-        self._tables = {c: open_table(paths[c]) for c in INTEGER_COLUMNS}
-        self._lookups = {c: open_lookup(paths[c]) for c in CATEGORICAL_COLUMNS}
+        with ExitStack() as stack:
+            if plan.shared:
+                copies = HostCopies()
+                stack.callback(copies.close)
+                paths = {c: copies.of(paths[c], plan.files[c], f"{plan.fit}-{c}") for c in paths}
+            self._tables = {c: open_table(paths[c]) for c in INTEGER_COLUMNS}
+            self._lookups = {c: open_lookup(paths[c]) for c in CATEGORICAL_COLUMNS}
+            self._copies = stack.pop_all()
         values = max((sum(record.runs.values()) for record in plan.blocks), default=0)
         self._at_a_time = host.budget.blocks_in_flight(_BYTES_PER_BLOCK + _BYTES_PER_VALUE * values)
 
     def close(self) -> None:
         """Let go of the copies of tables and lookups."""
-        if self.plan.shared:
-            self._copies.close()
+        self._copies.close()
 
     def encode(self, number: int) -> None:
         """Encode a block: write its shards, then their record.

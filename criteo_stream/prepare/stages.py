@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
 from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.engine import Engine, Task, run_tasks
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
-from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch
+from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch, TooManyRejectsError
 from criteo_stream.prepare.scratch import remove_scratch
 from criteo_stream.prepare.splits import TRAIN, RangeSplit
 from criteo_stream.prepare.stage1_read import ReadWork
@@ -108,7 +108,12 @@ class Stages:
             work = partial(ReadWork, watch=watch, inputs=self.inputs)
             with self._tasks("read", plan, work) as run:
                 if self.engine.shared:
-                    run(tasks.read_source, numbers=left, meanwhile=news.look)
+                    try:
+                        run(tasks.read_source, numbers=left, meanwhile=news.look)
+                    except TooManyRejectsError as error:
+                        with suppress(TooManyRejectsError):
+                            news.look()
+                        raise watch.with_what_was_heard(error) from None
                 else:
                     run(tasks.read_source, numbers=left)
         found = [self.workspace.finished_blocks(n, self.task) for n in range(len(self.inputs))]

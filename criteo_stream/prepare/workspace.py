@@ -23,7 +23,7 @@ from criteo_stream.base.storage import (
     utf8_path,
 )
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.prepare.lease import Lease, leased, wait_for_owner
+from criteo_stream.prepare.lease import Lease, leased, owner_name, wait_for_owner
 from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
 from criteo_stream.prepare.task import refuse_other_task
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
@@ -96,7 +96,7 @@ class Workspace:
             refuse_foreign(workspace.data)
             make_folder(out)
         busy = OutputError(
-            f"another process is preparing {out}: wait for it, or choose another --out"
+            f"{owner_name(out)} is preparing {out}: wait for it, or choose another --out"
         )
         with locked_folder(out, busy), ExitStack() as stack:
             if shared:

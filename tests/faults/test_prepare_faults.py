@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from criteo_stream.prepare import pipeline, stage1_read, stages
 from criteo_stream.prepare.workspace import Workspace
 from tests.support.data_sets import content, prepare
 from tests.support.raw_lines import raw_lines, write_raw
+from tests.support.small_disk import small_disk
 from tests.support.stopped_preparation import (
     OPTIONS,
     StoppedError,
@@ -176,20 +176,6 @@ def test_a_disk_too_small_is_refused_at_the_start(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with pytest.raises(OutputError, match=r"need .* of disk, .* has 1 MB: free some space"):
         prepare(raw, tmp_path / "data", **OPTIONS)
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of so many bytes."""
-    folder.mkdir()
-    options = f"size={size}"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_small_disk_that_fills_up_at_any_stage(

@@ -46,12 +46,19 @@ class DaskHosts:
         log = self.folder / "scheduler.log"
         self.scheduler = self.all[0].start(command, log=log, env=_QUICK)
 
-    def start_worker(self, host: Host, **env: str) -> None:
-        """``dask worker`` on a host."""
+    def start_worker(self, host: Host, *, before: str = "true", **env: str) -> None:
+        """``dask worker`` on a host.
+
+        Args:
+            host: where.
+            before: is run by a shell of the host before; what it mounts only the worker sees.
+            **env: of the worker, beside that of all.
+        """
         scratch = self.folder / f"dask-{host.hostname}"
         temporary = self.folder / f"tmp-{host.hostname}"
         temporary.mkdir(exist_ok=True)
         command = [
+            "sh", "-c", f'{before} && exec "$@"', "sh",
             str(_BIN / "dask"), "worker", self.address, "--nthreads", "2", "--no-dashboard",
             "--local-directory", str(scratch), "--preload", "tests.support.slow_tasks",
         ]  # fmt: skip
@@ -61,10 +68,26 @@ class DaskHosts:
             env=_QUICK | {"TMPDIR": str(temporary)} | self.env | env,
         )
 
-    def start_driver(self, *arguments: str, log: Path) -> "subprocess.Popen[str]":
-        """``criteo-stream preprocess`` on the first host."""
-        command = [str(_BIN / "criteo-stream"), "preprocess", *arguments]
-        return self.all[0].start([*command, "--cluster", self.address], log=log, env=_QUICK)
+    def replace_worker(self, host: Host, *, before: str = "true", **env: str) -> None:
+        """Kill the worker of a host and start another one."""
+        kill_tree(self.workers[host.hostname])
+        self.start_worker(host, before=before, **env)
+
+    def start_driver(
+        self, *arguments: str, log: Path, host: Host | None = None, before: str = ""
+    ) -> "subprocess.Popen[str]":
+        """``criteo-stream preprocess`` on a host, the first if none is given.
+
+        Args:
+            *arguments: of the command.
+            log: what it says.
+            host: where it runs.
+            before: Python code that its process runs before.
+        """
+        program = f"{before}\nfrom criteo_stream.cli import main\nmain()"
+        command = [sys.executable, "-c", program, "preprocess", *arguments]
+        where = host or self.all[0]
+        return where.start([*command, "--cluster", self.address], log=log, env=_QUICK)
 
     def stop(self) -> None:
         """SIGKILL the scheduler and all workers."""
