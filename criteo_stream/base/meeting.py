@@ -4,11 +4,16 @@ A restarted group can meet what the attempt before left in the store. The count 
 not tell attempts apart: each agent has its own, and that of a replaced one begins at 0 again.
 """
 
+import ipaddress
+import os
 import secrets
+import socket
 import time
 from typing import Final
 
 import torch.distributed as dist
+
+from criteo_stream.base.errors import UsageError
 
 _PAUSE: Final = 0.05
 """Seconds between two looks into the store."""
@@ -47,3 +52,40 @@ def agreed_name(
                 store.set(f"name/{store.get(f'here/{other}').decode()}", name)
         time.sleep(_PAUSE)
     return name
+
+
+def refuse_loopback(
+    store: dist.Store,  # type: ignore[name-defined]  # a C++ name
+    rank: int,
+    world_size: int,
+) -> None:
+    """Refuse ranks on several machines one of which tells the others an address of its own inside.
+
+    Gloo tells the address that the hostname means, and Debian's ``/etc/hosts`` makes it 127.0.1.1.
+    All ranks must call it, so that none waits for one that cannot be reached.
+
+    Raises:
+        UsageError: names the machine.
+    """
+    store.set(f"machine/{rank}", f"{socket.gethostname()} {_told_address()}")
+    machines = [store.get(f"machine/{other}").decode().split(" ") for other in range(world_size)]
+    if len({hostname for hostname, _ in machines}) == 1:
+        return
+    for hostname, address in machines:
+        if address and ipaddress.ip_address(address).is_loopback:
+            raise UsageError(
+                f"the other machines cannot reach {hostname}, whose hostname means {address} "
+                "there: set GLOO_SOCKET_IFNAME on every machine to the interface of their network, "
+                "like eth0, or correct /etc/hosts"
+            )
+
+
+def _told_address() -> str:
+    """The address that gloo tells the other ranks; empty where the user chose an interface."""
+    if os.environ.get("GLOO_SOCKET_IFNAME"):
+        return ""
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+    except socket.gaierror:  # then gloo takes it too
+        return "127.0.0.1"
+    return str(found[0][4][0]).partition("%")[0]

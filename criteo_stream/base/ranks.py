@@ -15,7 +15,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.connections import fail_when_silent
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
-from criteo_stream.base.meeting import agreed_name
+from criteo_stream.base.meeting import agreed_name, refuse_loopback
 from criteo_stream.base.terminal import say
 from criteo_stream.base.torchrun_place import place
 
@@ -32,7 +32,6 @@ _SILENCE: Final = 60
 _LOST: Final = re.compile(
     r"peer|connection|broken pipe|timed? ?out|gloo|nccl|socket", re.IGNORECASE
 )
-_LOOPBACK: Final = re.compile(r"remote=\[(127\.[\d.]+|::1)\]")
 
 
 @dataclass(frozen=True)
@@ -131,15 +130,18 @@ def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
     if world_size == 1:
         yield ranks
         return
-    with _lost_ranks_explained(ranks):
+    with _lost_ranks_explained(rank):
         with _waiting_told(rank, world_size):
             store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
             store.set_timeout(_JOIN_TIMEOUT)
+            # Addresses that an attempt before left in the store would make a group hang.
             name = agreed_name(store, rank, world_size)
+            store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]  # a C++ name
+            if not cuda:
+                refuse_loopback(store, rank, world_size)
         dist.init_process_group(
             "nccl" if cuda else "gloo",
-            # Addresses that an attempt before left in the store would make a group hang.
-            store=dist.PrefixStore(name, store),  # type: ignore[attr-defined]  # a C++ name
+            store=store,
             rank=rank,
             world_size=world_size,
             timeout=_TIMEOUT,
@@ -167,22 +169,15 @@ def _waiting_told(rank: int, world_size: int) -> Iterator[None]:
 
 
 @contextmanager
-def _lost_ranks_explained(ranks: Ranks) -> Iterator[None]:
+def _lost_ranks_explained(rank: int) -> Iterator[None]:
     """Tell in words that a collective failed because another rank is gone."""
     try:
         yield
     except RuntimeError as error:  # of gloo; DistBackendError and its like are RuntimeErrors
         if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
             raise
-        loopback = _LOOPBACK.search(str(error))
-        if loopback and ranks.local_world_size < ranks.world_size:
-            raise OtherRankError(
-                f"rank {ranks.rank} cannot reach a rank on another machine, which gave its address "
-                f"as {loopback[1]}, for that is what its hostname means there: set "
-                "GLOO_SOCKET_IFNAME on every machine to the interface of their network, like eth0"
-            ) from error
         raise OtherRankError(
-            f"rank {ranks.rank} lost another rank, whose message says why ({_first_line(error)}); "
+            f"rank {rank} lost another rank, whose message says why ({_first_line(error)}); "
             "the same command again continues from the last checkpoint"
         ) from error
 

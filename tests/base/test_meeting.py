@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from criteo_stream.base.meeting import agreed_name
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.meeting import agreed_name, refuse_loopback
 
 
 def meet(store: dist.Store, world_size: int) -> set[str]:
@@ -32,7 +33,9 @@ def test_what_an_attempt_without_a_first_rank_left_is_no_rank() -> None:
     waiting.start()
     waiting.join(0.3)
     assert waiting.is_alive()
-    assert agreed_name(store, 1, 2) == [waiting.join(), *first][1]
+    second = agreed_name(store, 1, 2)
+    waiting.join()
+    assert [second] == first
 
 
 def test_a_rank_that_does_not_come_ends_the_waiting() -> None:
@@ -42,3 +45,17 @@ def test_a_rank_that_does_not_come_ends_the_waiting() -> None:
         agreed_name(store, 0, 2)
     with pytest.raises(dist.DistStoreError, match="timeout"):
         agreed_name(store, 1, 2)
+
+
+def test_a_machine_that_tells_an_address_inside_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    store = dist.HashStore()
+    store.set("machine/1", "other 10.0.0.1")
+    with pytest.raises(UsageError, match=r"cannot reach localhost, whose hostname means (127|::1)"):
+        refuse_loopback(store, 0, 2)
+    store.set("machine/1", "localhost 127.0.0.1")
+    refuse_loopback(store, 0, 2)  # one machine
+    store.set("machine/1", "other ")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth0")
+    refuse_loopback(store, 0, 2)
