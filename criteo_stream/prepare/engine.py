@@ -67,10 +67,16 @@ def run_tasks(
         # A cluster's are cancelled even where they run, and then never said to be done.
         wait([future for future in futures if not future.cancel()], _STOP_SECONDS)
         first = _first(error, futures)
-        # An error knows this frame: what the frame knows would live as long as it.
+        # An error knows this frame, and a future the queue that it is put into: errors that the
+        # frame or the queue knew would keep what their tasks had open until it is collected.
         futures.clear()
         future = None
-        raise first from None
+        while not finished.empty():
+            finished.get()
+        try:
+            raise first from None
+        finally:
+            del first
 
 
 def _first(error: BaseException, futures: dict[Future[None], int]) -> BaseException:
