@@ -163,3 +163,33 @@ def test_a_terminal_has_a_bar(clock: Clock) -> None:
     assert "a line of its own" in [line.strip() for line in shown]
     assert "4.00k/4.00k" in shown[-2]
     assert "loss 0.5" in shown[-2]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_how_many_rows_there_are_may_be_known_later(clock: Clock, stream: io.StringIO) -> None:
+    with Progress("read", 100, stream=stream) as bar:
+        clock.now += 10
+        bar.expect(400)
+        bar.advance(100)
+        bar.expect(200)
+        clock.now += 10
+        bar.advance(100)
+    shown = re.split(r"[\r\n]+", stream.getvalue().rstrip())
+    if stream.isatty():
+        assert "200/200" in shown[-1]
+    else:
+        assert shown == [
+            "read: 100 of 400 rows, 10 rows/s 30 s left",
+            "read: 200 of 200 rows, 10 rows/s 0 s left",
+            "read: 200 of 200 rows, 10 rows/s in 20.0 s",
+        ]
+
+
+@given(st.none() | st.integers(0, 100), st.lists(st.integers(0, 10**6), min_size=1))
+def test_the_last_word_of_how_many_counts(total: int | None, later: list[int]) -> None:
+    stream = io.StringIO()
+    with Progress("read", total, stream=stream) as bar:
+        for number in later:
+            bar.expect(number)
+    of = f" of {later[-1]:,}" if later[-1] else ""
+    assert stream.getvalue().startswith(f"read: 0{of} rows, ")
