@@ -7,11 +7,11 @@ from contextlib import suppress
 from random import Random
 
 import pytest
+from criteo_stream.prepare.malformed import Reject
 from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.progress import Progress
-from criteo_stream.prepare.malformed import Reject
 from criteo_stream.prepare.read_watch import ReadWatch, TooManyRejectsError
 
 
