@@ -136,3 +136,16 @@ def test_items_are_drawn_in_the_caller_s_thread() -> None:
     with ThreadPoolExecutor(2) as pool:
         assert len(list(ordered_map(pool, square_or_fail, items(), 3))) == 20
     assert threads == {threading.get_ident()}
+
+
+def test_what_came_before_an_item_that_cannot_be_drawn_comes_first() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise OSError("the source is damaged")
+
+    with ThreadPoolExecutor(2) as pool:
+        results = ordered_map(pool, lambda item: item * 10, items(), 4)
+        found = [next(results) for _ in range(5)]
+        with pytest.raises(OSError, match="the source is damaged"):
+            next(results)
+    assert found == [0, 10, 20, 30, 40]
