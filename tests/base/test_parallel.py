@@ -113,18 +113,6 @@ def test_leaving_early_cancels_what_has_not_begun(
     assert not list(results)
 
 
-def test_items_that_fail_cancel_what_has_not_begun() -> None:
-    def items() -> Iterator[int]:
-        yield from range(3)
-        raise OSError("the input is gone")
-
-    pool = SlowPool()
-    with pytest.raises(OSError, match="the input is gone"):
-        list(ordered_map(pool, square_or_fail, items(), 10))
-    assert len(pool.futures) == 3
-    assert all(future.cancelled() for future in pool.futures)
-
-
 def test_items_are_drawn_in_the_caller_s_thread() -> None:
     threads: set[int] = set()
 
