@@ -192,8 +192,11 @@ def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "scores[1].csv"
-    abandoned = tmp_path / ".scores[1].csv.123-0123abcd.partial"
-    others = [tmp_path / ".scores1.csv.123-0123abcd.partial", tmp_path / ".scores[1].csv.partial.x"]
+    abandoned = tmp_path / ".scores[1].csv.0123456789abcdef.partial"
+    others = [
+        tmp_path / ".scores1.csv.0123456789abcdef.partial",
+        tmp_path / ".scores[1].csv.partial.x",
+    ]
     for found in (abandoned, *others):
         found.write_bytes(b"half")
     with storage.atomic_path(path, shared=True) as first:

@@ -37,7 +37,7 @@ def test_hosts_have_names_addresses_and_a_cable(tmp_path: Path) -> None:
         shell = first.start(["sh", "-c", "sleep 60 & sleep 60"], log=tmp_path / "log")
         wait_for(lambda: len(first.processes()) == 4)
         kill_tree(shell)
-        assert first.processes() == [server.pid]
+        wait_for(lambda: first.processes() == [server.pid])
         first.kill_all()
         assert first.processes() == []
         assert server.wait(5) == -9

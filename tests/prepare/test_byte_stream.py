@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from criteo_stream.prepare.inputs import RawInput
-from criteo_stream.prepare.open_input import open_decompressed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from criteo_stream.raw.inputs import RawInput
+from criteo_stream.raw.open_input import open_decompressed
 from tests.support.archives import ARCHIVES, COMPRESSIONS, two_streams
 
 KINDS = {"plain": bytes, **COMPRESSIONS, "two.gz": two_streams(gzip.compress)}

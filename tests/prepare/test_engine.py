@@ -9,7 +9,6 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from pathlib import Path
 
 import pytest
-from criteo_stream.prepare.malformed import Reject
 
 from criteo_stream.base.errors import InputError, OutputError
 from criteo_stream.prepare import engine
@@ -17,6 +16,7 @@ from criteo_stream.prepare.engine import Engine, local_engine, run_tasks
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.read_watch import TooManyRejectsError
 from criteo_stream.prepare.stage_plan import StoppedError, check_wanted
+from criteo_stream.raw.malformed import Reject
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_more_memory_is_never_fewer_streams(budget: MemoryBudget, more: int) -> 
 
 @pytest.mark.parametrize(
     ("gigabytes", "workers", "threads", "streams"),
-    [(1, 1, 1, 1), (1, 8, 4, 1), (2, 8, 8, 2), (4, 8, 8, 6), (4, 2, 2, 2), (5, 8, 8, 8)],
+    [(1, 1, 1, 1), (1, 8, 3, 1), (2, 8, 8, 2), (4, 8, 8, 6), (4, 2, 2, 2), (5, 8, 8, 8)],
 )
 def test_what_some_budgets_allow(gigabytes: int, workers: int, threads: int, streams: int) -> None:
     budget = MemoryBudget(total_bytes=gigabytes * 10**9, workers=workers)

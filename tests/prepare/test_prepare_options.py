@@ -112,7 +112,7 @@ def test_memory_is_a_size_or_a_number_of_bytes(memory: str | int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "workers", "threads"), [("1GB", 9, 4), ("1GB", 2, 2), ("100GB", 9, 9)]
+    ("memory", "workers", "threads"), [("1GB", 9, 3), ("1GB", 2, 2), ("100GB", 9, 9)]
 )
 def test_memory_limits_the_threads(memory: str, workers: int, threads: int) -> None:
     assert PrepareExecution(memory=memory, workers=workers).budget.threads == threads

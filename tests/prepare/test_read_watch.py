@@ -7,12 +7,12 @@ from contextlib import suppress
 from random import Random
 
 import pytest
-from criteo_stream.prepare.malformed import Reject
 from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.progress import Progress
 from criteo_stream.prepare.read_watch import ReadWatch, TooManyRejectsError
+from criteo_stream.raw.malformed import Reject
 
 
 def reject(source: int, line: int) -> Reject:
