@@ -19,15 +19,15 @@ def dask_setup(worker: object) -> None:
     )
     stage_plan.__version__ = criteo_stream.__version__  # type: ignore[attr-defined]
     seconds = float(os.environ.get("CRITEO_STREAM_TEST_SECONDS", "0"))
-    for kind, name in (
-        (stage1_read.ReadWork, "_finish"),
-        (stage2_fit.FitWork, "fit"),
-        (stage3_encode.EncodeWork, "encode"),
+    for kind, name, times in (
+        (stage1_read.ReadWork, "_finish", 1),
+        (stage2_fit.FitWork, "fit", 1 / 3),  # there are many columns
+        (stage3_encode.EncodeWork, "encode", 1),
     ):
         real = getattr(kind, name)
 
-        def slower(self: Any, number: Any, real: Any = real) -> None:
-            time.sleep(seconds)
+        def slower(self: Any, number: Any, real: Any = real, times: float = times) -> None:
+            time.sleep(seconds * times)
             real(self, number)
 
         setattr(kind, name, slower)
