@@ -63,9 +63,8 @@ def _sort_column(
     ids: Ints,
     column: int,
     keys: Any,
-    places: Any,
+    pairs: Any,
     others: Any,
-    other_places: Any,
     counters: Any,
     rows: Ints,
     starts: Ints,
@@ -76,10 +75,9 @@ def _sort_column(
     Args:
         ids: [B, n].
         column: which of the n.
-        keys: scratch, uint32 [B], as the next three.
-        places: the batch row of each key.
-        others: keys in the order of the next digit.
-        other_places: their batch rows.
+        keys: scratch, uint32 [B].
+        pairs: scratch, uint64 [B]: a key in the upper half, its batch row in the lower.
+        others: the same in the order of the next digit.
         counters: scratch, uint32 [3, 2 ** _DIGIT].
         rows: [B], takes the distinct ids.
         starts: [B], takes where each one's look-ups begin among those of all columns.
@@ -92,7 +90,9 @@ def _sort_column(
     low = high = ids[0, column]
     for row in range(batch):
         value = ids[row, column]
+        keys[row] = np.uint32(value)
         low, high = min(low, value), max(high, value)
+    base = np.uint32(low)
     span = np.int64(high) - np.int64(low)
     bits = 0
     while span >> bits:
@@ -102,36 +102,58 @@ def _sort_column(
     size = 1 << width
     mask = np.uint32(size - 1)
     counters[:digits, :size] = 0
-    for row in range(batch):
-        key = np.uint32(np.int64(ids[row, column]) - np.int64(low))
-        keys[row] = key
-        for digit in range(digits):
-            counters[digit, (key >> np.uint32(digit * width)) & mask] += np.uint32(1)
     for digit in range(digits):
-        counts = counters[digit]
+        counts, shift = counters[digit], np.uint32(digit * width)
+        for row in range(batch):
+            key = np.uint32(keys[row] - base)
+            counts[(key >> shift) & mask] += np.uint32(1)
+        if digits > 1:
+            total = np.uint32(0)
+            for value in range(size):
+                count = counts[value]
+                counts[value] = total
+                total += count
+    counts, distinct = counters[0], 0
+    if digits == 1:  # the counters know all
         total = np.uint32(0)
         for value in range(size):
             count = counts[value]
             counts[value] = total
+            if count:
+                rows[distinct] = np.int64(low) + value
+                starts[distinct] = column * batch + total
+                distinct += 1
             total += count
-        shift = np.uint32(digit * width)
         for row in range(batch):
-            key = keys[row]
-            number = (key >> shift) & mask
+            key = np.uint32(keys[row] - base)
+            place = counts[key]
+            counts[key] = place + np.uint32(1)
+            members[place] = row
+        return distinct
+    half = np.uint64(32)
+    for row in range(batch):
+        key = np.uint32(keys[row] - base)
+        place = counts[key & mask]
+        counts[key & mask] = place + np.uint32(1)
+        pairs[place] = (np.uint64(key) << half) | np.uint64(row)
+    for digit in range(1, digits):
+        counts, above = counters[digit], half + np.uint64(digit * width)
+        for row in range(batch):
+            pair = pairs[row]
+            number = (pair >> above) & np.uint64(mask)
             place = counts[number]
             counts[number] = place + np.uint32(1)
-            others[place] = key
-            other_places[place] = places[row] if digit else np.uint32(row)
-        keys, others = others, keys
-        places, other_places = other_places, places
-    distinct, last = 0, np.int64(-1)
-    for place in range(batch):
-        above = np.int64(keys[place])
-        if above != last:
-            rows[distinct] = np.int64(low) + above
-            starts[distinct] = column * batch + place
-            distinct, last = distinct + 1, above
-        members[place] = places[place]
+            others[place] = pair
+        pairs, others = others, pairs
+    last = np.uint64(1) << np.uint64(63)  # no key
+    for number in range(batch):
+        pair = pairs[number]
+        upper = pair >> half
+        if upper != last:
+            rows[distinct] = np.int64(low) + np.int64(upper)
+            starts[distinct] = column * batch + number
+            distinct, last = distinct + 1, upper
+        members[number] = pair & np.uint64(0xFFFFFFFF)
     return distinct
 
 
@@ -152,7 +174,7 @@ def sort_columns(
         distinct: int64 [n], takes the number of distinct ids.
     """
     batch, columns = ids.shape
-    keys = np.empty((4, batch), np.uint32)
+    keys, pairs = np.empty(batch, np.uint32), np.empty((2, batch), np.uint64)
     counters = np.empty((3, 1 << _DIGIT), np.uint32)
     while True:
         column = claim(control)
@@ -161,10 +183,9 @@ def sort_columns(
         distinct[column] = sort_column(
             ids,
             column,
-            keys[0],
-            keys[1],
-            keys[2],
-            keys[3],
+            keys,
+            pairs[0],
+            pairs[1],
             counters,
             rows[column],
             starts[column],
