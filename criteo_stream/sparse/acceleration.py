@@ -94,13 +94,13 @@ def _compiled() -> Kernels | None:
     try:
         import numba
 
-        from criteo_stream.sparse.kernels import ROWS_AT_ONCE, SIGNATURES
+        from criteo_stream.sparse.kernels import OPTIONS, ROWS_AT_ONCE, SIGNATURES
     except ImportError:  # not installed, or not for this NumPy
         return None
 
     def compiled(*, cache: bool) -> Kernels:
         made: list[Kernel] = [
-            numba.njit(f"void({', '.join(types)})", nogil=True, cache=cache)(function)
+            numba.njit(f"void({', '.join(types)})", **OPTIONS, cache=cache)(function)
             for function, types in SIGNATURES.items()
         ]
         sort, join, gather, adam = made

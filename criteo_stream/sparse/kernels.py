@@ -24,6 +24,10 @@ _DIGIT: Final = 11
 _LINE: Final = 16
 """Numbers of 32 bits in a cache line."""
 
+# A check for division by zero would keep loops from being vectorized.
+OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
+"""How every kernel is compiled."""
+
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Control = NDArray[np.int64]
@@ -157,7 +161,7 @@ def _sort_column(
     return distinct
 
 
-sort_column = njit(nogil=True)(_sort_column)
+sort_column = njit(**OPTIONS)(_sort_column)
 
 
 def sort_columns(
