@@ -37,6 +37,12 @@ columns = st.lists(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def way() -> str:
+    """Both ways are compared here, so that running twice would say nothing more."""
+    return "both"
+
+
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
