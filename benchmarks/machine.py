@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,8 +31,10 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that a figure depends on most."""
-    packages = ("torch", "polars", "pyarrow", "numpy")
+    """Python and the packages that a figure depends on most; numba where it is installed."""
+    packages = ["torch", "polars", "pyarrow", "numpy"]
+    if find_spec("numba"):
+        packages.append("numba")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 

@@ -4,8 +4,9 @@
 
 Stock is what the literature writes: two ``nn.Embedding(sparse=True)`` tables (vectors and linear
 weights), the FM by autograd, ``torch.optim.SparseAdam``. Ours is `criteo_stream`'s interaction and
-optimizer on the same look-ups (the 39-field kernel), and the default model with numeric values and
-bins. Ids follow Zipf laws over Kaggle's column sizes, cut to the given number of table rows.
+optimizer on the same look-ups (the 39-field kernel), with compiled kernels where numba is
+installed and without; and the default model with numeric values and bins. Ids follow Zipf laws
+over Kaggle's column sizes, cut to the given number of table rows.
 
 The floor is the time to move, at the measured copy bandwidth, the bytes that must move: every
 look-up's row once, and weight and moments of the distinct rows read and written.
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.models import FM
+from criteo_stream.sparse.acceleration import kernels, unaccelerated
 from criteo_stream.sparse.adam import RowwiseSparseAdam
 from criteo_stream.sparse.gradients import keep_coalesced
 from criteo_stream.sparse.lookups import embedding_sums
@@ -168,9 +170,11 @@ def measure(setting: Setting, repetitions: int, bandwidth: float) -> dict[str, A
     ids = [batch + offsets for batch in local]
     labels = torch.rand(setting.batch).round()
     rows = sum(sizes)
+    ours = kernel_step(ids, labels, rows, setting.dim)
     works = {
         "stock": stock_step([i.long() for i in ids], labels, rows, setting.dim),
-        "ours": kernel_step(ids, labels, rows, setting.dim),
+        "ours": ours,
+        "plain": unaccelerated()(ours),
         "model": model_step(local, labels, sizes, setting.dim),
     }
     alternate(works, 2)
@@ -185,6 +189,7 @@ def measure(setting: Setting, repetitions: int, bandwidth: float) -> dict[str, A
         "stock rows/s": round(rate["stock"]),
         "ours rows/s": round(rate["ours"]),
         "ratio": ratio(seconds, "stock", "ours"),
+        "ratio without numba": ratio(seconds, "stock", "plain"),
         "default model rows/s": round(rate["model"]),
         "model ratio": ratio(seconds, "stock", "model"),
         "step ms": median(seconds["ours"]) * 1e3,
@@ -204,7 +209,10 @@ def main() -> None:
     bandwidth = copy_bandwidth()
     rows = [measure(s, 7 if arguments.quick else 11, bandwidth) for s in settings]
     print(table(rows))
-    print(f"\ncopy bandwidth {bandwidth / 1e9:.1f} GB/s, {torch.get_num_threads()} threads\n")
+    print(
+        f"\ncopy bandwidth {bandwidth / 1e9:.1f} GB/s, {torch.get_num_threads()} threads, "
+        f"numba: {kernels() is not None}\n"
+    )
     print(json.dumps({**origin("train_step"), "rows": rows}))
 
 

@@ -138,10 +138,13 @@ def test_torch_is_not_loaded(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "data", "--out", "run", "--model", "deepfn"]]
+)
+def test_help_and_a_misspelt_model_load_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys, contextlib, criteo_stream.cli as c\n"
-        "with contextlib.suppress(SystemExit): c.main(['--help'])\n"
+        f"with contextlib.suppress(SystemExit): c.main({arguments})\n"
         f"sys.exit(', '.join({HEAVY!r} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -10,7 +10,7 @@ from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, print_out, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
-from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.config import TrainConfig, refuse_unknown_model
 from criteo_stream.runs.config_file import read_config, run_of
 from criteo_stream.runs.execution import Execution
 
@@ -55,6 +55,7 @@ def train(
     merged, config_from = _merged(
         context, values_of(TrainConfig, options), config, trust_model=execution.trust_model
     )
+    refuse_unknown_model(merged.model)  # before PyTorch is loaded
 
     from criteo_stream.train.trainer import Trainer
 

@@ -14,7 +14,6 @@ from torch.nn import functional as F  # noqa: N812
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.ranks import ALONE, Ranks
 from criteo_stream.metrics import auc
-from criteo_stream.metrics.click_sums import ClickSums
 from criteo_stream.metrics.figures import DetailedEvaluation, Evaluation
 from criteo_stream.metrics.intervals import Interval, mean_interval
 from criteo_stream.metrics.score_counter import EXACT_ROWS, ScoreCounter, in_bins
@@ -30,6 +29,9 @@ class BinaryMetrics:
     """
 
     def __init__(self, ranks: Ranks = ALONE, exact_rows: int = EXACT_ROWS) -> None:
+        # torchmetrics takes as long to load as PyTorch, and training begins without it.
+        from criteo_stream.metrics.click_sums import ClickSums
+
         self._scores = ScoreCounter(ranks, exact_rows)
         self._sums = ClickSums(ranks)
 

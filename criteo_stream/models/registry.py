@@ -1,6 +1,7 @@
 """Which models there are, by name, and how one is made: ours, or a user's by its import path.
 
-A new model of ours is a class in a file of this folder and a line in `MODELS`.
+A new model of ours is a class in a file of this folder, a line in `MODELS`, and its name in
+`criteo_stream.runs.config.MODEL_NAMES`, which is known without loading PyTorch.
 """
 
 import difflib
@@ -26,7 +27,7 @@ from criteo_stream.models.fm import FM
 from criteo_stream.models.inputs import InputOptions
 from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.models.protocol import vectors_per_id
-from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.runs.config import ResolvedConfig, refuse_unknown_model
 
 MODELS: Final[dict[str, type[nn.Module]]] = {
     "fm": FM,
@@ -92,15 +93,8 @@ def find_model(name: str) -> type[nn.Module]:
     Raises:
         UsageError: there is none.
     """
-    if name in MODELS:
-        return MODELS[name]
-    if ":" in name:
-        return _imported(name)
-    near = difflib.get_close_matches(name, MODELS, 1)
-    raise UsageError(
-        f"--model {name} is not known{f' (did you mean {near[0]}?)' if near else ''}: "
-        f"use {', '.join(MODELS)}, or package.module:Class for your own"
-    )
+    refuse_unknown_model(name)
+    return MODELS[name] if name in MODELS else _imported(name)
 
 
 def look_in_current_folder() -> None:

@@ -1,5 +1,6 @@
 """The options of training that decide a run's weights."""
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ Bilinear = Literal["all", "each", "interaction"]
 Pairs = Literal["inner", "hadamard"]
 Metric = Literal["auc", "log_loss"]
 
+MODEL_NAMES: Final = ("fm", "lr", "ffm", "bilinear-ffm", "deepfm", "fibinet")
+"""The models of this package; `criteo_stream.models.registry` has their classes."""
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
 _LONGEST: Final = 1 << 20
@@ -266,3 +269,18 @@ class ResolvedConfig(TrainConfig):
 def flag(name: str) -> str:
     """The option of the command line for a field of `TrainConfig`."""
     return declared(TrainConfig)[name].flag if name in declared(TrainConfig) else f"--{name}"
+
+
+def refuse_unknown_model(name: str) -> None:
+    """Refuse what is neither the name of a model nor an import path.
+
+    Raises:
+        UsageError: it suggests the nearest name.
+    """
+    if name in MODEL_NAMES or ":" in name:
+        return
+    near = difflib.get_close_matches(name, MODEL_NAMES, 1)
+    raise UsageError(
+        f"--model {name} is not known{f' (did you mean {near[0]}?)' if near else ''}: "
+        f"use {', '.join(MODEL_NAMES)}, or package.module:Class for your own"
+    )

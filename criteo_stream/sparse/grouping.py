@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from criteo_stream.sparse.acceleration import Kernels, kernels, run
 from criteo_stream.sparse.gradients import sparse_gradient
 
 _SORTED_COLUMNS: Final = 8
@@ -27,6 +29,8 @@ class Groups:
     """[U], where each row's look-ups begin in ``members``; the ids' dtype."""
     members: Tensor
     """[B·n], the batch row of every look-up; the ids' dtype."""
+    known_places: Tensor | None = None
+    """What `places` returns, where grouping found it on the way."""
 
     @classmethod
     def of(cls, ids: Tensor, *, ascending_columns: bool) -> "Groups":
@@ -37,6 +41,8 @@ class Groups:
             ascending_columns: promises that every id of a column is smaller than every id of the
                 next column, which makes sorting cheaper.
         """
+        if ascending_columns and ids.dtype == torch.int32 and (compiled := kernels(ids)):
+            return cls._by_digits(ids, compiled)
         batch, columns = ids.shape
         pieces = 1
         if ascending_columns:
@@ -61,12 +67,30 @@ class Groups:
         starts = counts.cumsum(0) - counts  # [U]
         return cls(rows.long(), starts.to(ids.dtype), members.view(-1).to(ids.dtype))
 
+    @classmethod
+    def _by_digits(cls, ids: Tensor, compiled: Kernels) -> "Groups":
+        """The same by compiled kernels, which sort columns by the digits of their ids."""
+        batch, columns = ids.shape
+        # Of every column; int32 [n, B] each.
+        rows, starts, members = np.empty((3, columns, batch), np.int32)
+        distinct = np.empty(columns, np.int64)
+        run(compiled.sort_columns, columns, ids.numpy(), rows, starts, members, distinct)
+        first = np.append(0, distinct.cumsum())  # [n + 1]
+        all_rows = torch.empty(int(first[-1]), dtype=torch.int64)
+        all_starts = torch.empty(len(all_rows), dtype=torch.int32)
+        places = torch.empty_like(ids)
+        found = [tensor.numpy() for tensor in (all_rows, all_starts, places)]
+        run(compiled.join_columns, columns, first, rows, starts, members, *found)
+        return cls(all_rows, all_starts, torch.from_numpy(members).view(-1), places)
+
     def places(self, batch: int) -> Tensor:
         """Where in ``rows`` each id of a batch of ascending columns lies: [B, n], the ids' dtype.
 
         Args:
             batch: number of batch rows B.
         """
+        if self.known_places is not None:
+            return self.known_places
         columns = self.members.view(-1, batch)  # [n, B]
         ends = self.starts.new_tensor([len(self.members)])  # [1]
         counts = torch.diff(self.starts, append=ends)  # [U]

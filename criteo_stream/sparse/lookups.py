@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
+from criteo_stream.sparse.acceleration import Kernels, kernels, run
 from criteo_stream.sparse.gradients import sparse_gradient
 from criteo_stream.sparse.graph_export import is_exporting
 from criteo_stream.sparse.grouping import Groups, lookup_gradient, sum_by_row
@@ -31,6 +32,8 @@ class _EmbeddingSums(torch.autograd.Function):
             ctx.save_for_backward(weight.new_empty(0), *(ids.new_empty(0, dtype=torch.long),) * 3)
             return weight.new_zeros(len(ids), weight.shape[1]), weight.new_zeros(len(ids))
         groups = Groups.of(ids, ascending_columns=ascending)
+        if groups.known_places is not None and (compiled := kernels(weight)):
+            return _sums_of_distinct(ctx, weight, groups, groups.known_places, linear, compiled)
         sums = F.embedding_bag(ids, weight, mode="sum")  # [B, linear + k]
         vectors = weight.index_select(0, groups.rows)  # [U, linear + k]
         # Only the distinct rows need |v|². It is written to a column as long as the table and
@@ -57,6 +60,23 @@ class _EmbeddingSums(torch.autograd.Function):
         summed = sum_by_row(both, members, starts)  # [U, d + 1]
         values = torch.addcmul(summed[:, :-1], vectors, summed[:, -1:])  # [U, d]
         return sparse_gradient(rows, values, ctx.shape), None, None, None, None
+
+
+def _sums_of_distinct(
+    ctx: Any, weight: Tensor, groups: Groups, places: Tensor, linear: int, compiled: Kernels
+) -> tuple[Tensor, Tensor]:
+    """The same from a table of the distinct rows alone, with |v|² beside each."""
+    width = weight.shape[1]  # linear + k
+    table = weight.new_empty(len(groups.rows), width + 1)
+    tasks = -(-len(table) // compiled.rows_at_once)
+    run(compiled.gather, tasks, groups.rows.numpy(), weight.detach().numpy(), table.numpy())
+    vectors = table[:, :width]  # [U, linear + k]
+    norms = torch.linalg.vector_norm(vectors[:, linear:], dim=1)  # [U]
+    torch.mul(norms, norms, out=table[:, width])
+    sums = F.embedding_bag(places, table, mode="sum")  # [B, linear + k + 1]
+    vectors[:, :linear] = 0
+    ctx.save_for_backward(vectors, groups.rows, groups.starts, groups.members)
+    return sums[:, :width], sums[:, width]
 
 
 def embedding_sums(

@@ -13,7 +13,8 @@ from criteo_stream.base.errors import RunError, UsageError
 from criteo_stream.models import (
     check_model,
 )
-from criteo_stream.runs.config import TrainConfig
+from criteo_stream.models.registry import MODELS
+from criteo_stream.runs.config import MODEL_NAMES, TrainConfig
 from tests.support.paths import REPOSITORY
 from tests.support.processes import start
 from tests.support.training import (
@@ -103,6 +104,10 @@ class Column(nn.Module):
 class Broken(Column):
     def __init__(self, fields: int, embedding_dim: int) -> None:
         super().__init__(fields + 1, embedding_dim)
+
+
+def test_names_that_are_known_without_pytorch_are_all_names() -> None:
+    assert tuple(MODELS) == MODEL_NAMES
 
 
 def test_a_mistaken_model_leaves_no_run(data: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.models import FM
+from criteo_stream.sparse.acceleration import unaccelerated
 from criteo_stream.sparse.exchange import average_sparse, distributed
 from tests.support.processes import on_ranks
 
@@ -53,6 +54,16 @@ def train_rank(rank: int, folder: str) -> None:
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
         model.zero_grad()
     torch.save(gradients, f"{folder}/gradients-{rank}.pt")
+    with unaccelerated():
+        for step, share in enumerate(SHARES):
+            first = sum(share[:rank])
+            mine = tuple(t[first : first + share[rank]] for t in rows(step))
+            assert len(mine) == 3
+            loss(wrapped, mine, RANKS / max(1, sum(share))).backward()
+            for name, parameter in model.named_parameters():
+                assert parameter.grad is not None
+                assert torch.equal(parameter.grad.to_dense(), gradients[step][name].to_dense())
+            model.zero_grad()
     empty = torch.sparse_coo_tensor(
         torch.empty(1, 0, dtype=torch.long), torch.empty(0, 3), (9, 3), check_invariants=True
     )
