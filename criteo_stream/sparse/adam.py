@@ -42,8 +42,9 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         l2: float | Tensor = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps)
-        self._l2 = torch.as_tensor(l2)
-        self._has_l2 = bool(self._l2.any())
+        coefficients = torch.as_tensor(l2)
+        self._has_l2 = bool(coefficients.any())
+        self._l2 = coefficients.to(self.param_groups[0]["params"][0].device)
         self._is_prepared = False
 
     @overload

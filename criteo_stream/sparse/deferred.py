@@ -130,7 +130,7 @@ class _Vectors(torch.autograd.Function):
     def backward(ctx: Any, sums: Tensor, vectors: Tensor) -> tuple[None, None, None, None]:
         # sums [B, linear], vectors [B, F, k]
         (ids,) = ctx.saved_tensors
-        flat = vectors.reshape(-1, vectors.shape[2])  # [B·F, k]
+        flat = vectors.flatten(0, 1)  # [B·F, k]
         ctx.update.put(LookupGradient(ids, sums, flat, fields=ctx.fields))
         return None, None, None, None
 

@@ -74,6 +74,8 @@ class ActiveRun:
                 l2_linear=config.l2_linear,
                 l2_embedding=config.l2_embedding,
                 epsilon=config.epsilon,
+                # Several ranks exchange sparse gradients.
+                fuse=ranks.device.type == "cuda" and ranks.world_size == 1,
             ),
             loss=RunningLoss(ranks),
             early_stopping=EarlyStopping(config.metric, config.patience),

@@ -37,12 +37,14 @@ class Optimizers:
         fuse: bool = False,
     ) -> None:
         tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        self.are_fused = fuse and all(fused.is_supported(table.weight) for table in tables)
+        """Whether no table has a gradient of its own."""
         self._names = {id(p): name for name, p in model.named_parameters()}
         weights = {id(table.weight) for table in tables}
         dense = [p for p in model.parameters() if id(p) not in weights]
         self._optimizers: list[torch.optim.Optimizer] = []
         for table in tables:
-            l2 = torch.full((table.embedding_dim,), l2_embedding, device=table.weight.device)
+            l2 = torch.full((table.embedding_dim,), l2_embedding)
             l2[: getattr(table, "linear_columns", 0)] = l2_linear
             if fuse and fused.is_supported(table.weight):
                 defer(table.weight)
@@ -51,7 +53,7 @@ class Optimizers:
             self._optimizers.append(torch.optim.Adam(dense, **_dense_options(dense[0].device)))
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the rate of the next step; a captured step goes by it, and nothing waits for a GPU."""
+        """Set the rate of the next step; a captured step goes by it, nothing waits for a GPU."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
