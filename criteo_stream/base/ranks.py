@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from criteo_stream.base.devices import find_device
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
 from criteo_stream.base.terminal import say
 from criteo_stream.base.torchrun_place import place
@@ -106,23 +107,25 @@ ALONE: Final = Ranks(0, 1, 0, 1, torch.device("cpu"))
 
 
 @contextmanager
-def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
+def process_group(*, device: str = "auto", any_launcher: bool = False) -> Iterator[Ranks]:
     """Join the ranks that torchrun started; without torchrun this process is the only one.
 
     Args:
+        device: a `DeviceName`. Ranks on a machine with as many GPUs have one each, and speak by
+            NCCL; if they are more, they share them, and speak by gloo.
         any_launcher: as for `place`.
 
     Raises:
-        UsageError: the environment makes no sense.
+        UsageError: the environment makes no sense, or there is no such device.
         OtherRankError: another rank ended, or cannot be reached.
     """
     here = place(any_launcher=any_launcher)
     rank, world_size = here.rank, here.world_size
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", here.local_rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    ranks = Ranks(*here, device)
+    mine = find_device(device, here.local_rank)
+    if on_gpu := mine.type == "cuda":
+        torch.cuda.set_device(mine)
+    of_its_own = on_gpu and here.local_world_size <= torch.cuda.device_count()
+    ranks = Ranks(*here, mine)
     if world_size == 1:
         yield ranks
         return
@@ -133,7 +136,7 @@ def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
             store, _, _ = next(rendezvous("env://", rank, world_size, timeout=_JOIN_TIMEOUT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         dist.init_process_group(
-            "nccl" if cuda else "gloo",
+            "nccl" if of_its_own else "gloo",
             store=dist.PrefixStore(  # type: ignore[attr-defined]  # a C++ name
                 f"attempt-{attempt}", store
             ),

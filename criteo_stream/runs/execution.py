@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final, TypedDict
 
+from criteo_stream.base.devices import DeviceName
 from criteo_stream.base.options import option, options
 
 _MOST_THREADS: Final = 1024
@@ -11,13 +12,19 @@ _MOST_THREADS: Final = 1024
 
 @options
 class Execution:
-    """How training is executed; but for ``from_run`` the weights do not depend on it."""
+    """How training is executed.
+
+    But for ``from_run`` the weights do not depend on it, except for rounding on another ``device``.
+    """
 
     from_run: Path | None = option(
         default=None,
         help="Start from the best weights of this run.",
         chosen_by="random weights",
         flag="from",
+    )
+    device: DeviceName = option(
+        default="auto", help="Compute on this device; auto takes a GPU where there is one."
     )
     trust_model: bool = option(
         default=False,
@@ -57,6 +64,7 @@ class ExecutionKeywords(TypedDict, total=False):
     """The options of `Execution` as keywords of a call; a test keeps the two alike."""
 
     from_run: Path | str | None
+    device: DeviceName
     trust_model: bool
     checkpoint_every: int
     checkpoint_minutes: float

@@ -46,6 +46,8 @@ class HistoryLine:
     """Share of their time that was spent waiting for the loader."""
     peak_memory_bytes: Count
     """The ranks' peaks so far, added up."""
+    peak_device_memory_bytes: Count | None = None
+    """The same of GPU memory; None on the CPU, and in runs of older versions."""
 
     def text(self) -> str:
         """The figures in one line."""
@@ -100,7 +102,7 @@ class History:
     def _parsed(self, number: int, line: bytes) -> HistoryLine:
         try:
             raw = parse_json(line)
-            unsigned = isinstance(raw, dict) and set(raw) == _FIELDS  # as older versions wrote it
+            unsigned = isinstance(raw, dict) and set(raw) == _UNSIGNED  # as older versions wrote it
             return from_plain(raw if unsigned else unsealed(raw), HistoryLine)
         except RecordError as error:
             raise RunError(
@@ -109,7 +111,7 @@ class History:
             ) from None
 
 
-_FIELDS = {field.name for field in fields(HistoryLine)}
+_UNSIGNED = {field.name for field in fields(HistoryLine)} - {"peak_device_memory_bytes"}
 
 
 def _written(line: HistoryLine) -> str:

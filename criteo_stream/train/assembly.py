@@ -100,6 +100,7 @@ def train(
         seconds=time.perf_counter() - started,
         rows_per_second=trained / recorder.clock.total_seconds if trained else 0.0,
         peak_memory_bytes=recorder.peak_bytes(),
+        peak_device_memory_bytes=recorder.peak_device_bytes(),
         best=training.early_stopping.best,
         resumed_from=resumed_from,
         finished=finished,

@@ -10,12 +10,17 @@ from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import DataSetError, OutputError, RunError
 from criteo_stream.base.memory import available_bytes
 from criteo_stream.base.ranks import Ranks
+from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
 from criteo_stream.runs.config import ResolvedConfig
 
 _COPIES = 3
 """Copies of every parameter: itself and Adam's two moments."""
+_SORTED_BYTES = 64
+"""Of a look-up: its row and place, both sorted, room to sort them, and its share of sums."""
+_VECTOR_COPIES = 6
+"""Of a looked-up vector: in the forward pass, what is kept for the backward pass, and gradients."""
 
 
 def refuse_what_does_not_fit(
@@ -44,16 +49,35 @@ def refuse_what_does_not_fit(
     with torch.device("meta"):  # shapes without memory
         model = build_model(config, manifest)
     size = _parameter_bytes(model)
-    needed = _COPIES * size + sum(b.numel() * b.element_size() for b in model.buffers())
+    tables = _COPIES * size + sum(b.numel() * b.element_size() for b in model.buffers())
+    needed = tables
+    if ranks.device.type == "cuda":
+        needed += _batch_bytes(config, ranks)
     free = _free_memory(ranks)
+    if free is not None and tables <= free < needed:
+        raise RunError(
+            f"the tables and their moments take {format_size(tables)}, a batch of "
+            f"{config.batch_size:,} rows about {format_size(needed - tables)} more, and "
+            f"{format_size(free)} of the GPU's memory are free: use a smaller --batch-size"
+        )
     if free is not None and needed > free:
         raise RunError(
-            f"the tables take {format_size(size)} and with Adam's moments {format_size(needed)} a "
+            f"the tables take {format_size(size)} and with Adam's moments {format_size(tables)} a "
             f"rank, {format_size(free)} of memory are available: prepare the data set with a "
             "larger --min-count or a --max-vocabulary, or train with a smaller --embedding-dim"
         )
     if ranks.is_writer and not resuming:
         refuse_full_disk(checkpoints, (keep + 2) * _COPIES * size, keep)
+
+
+def _batch_bytes(config: ResolvedConfig, ranks: Ranks) -> int:
+    """About what a batch takes on a GPU: its look-ups sorted, and for most models their vectors."""
+    fields = len(FEATURE_COLUMNS)
+    vectors = 0 if config.model in ("fm", "lr") else config.embedding_dim
+    if config.model == "ffm":
+        vectors *= fields
+    lookup_bytes = _SORTED_BYTES + _VECTOR_COPIES * 4 * vectors
+    return config.batch_size // ranks.world_size * fields * lookup_bytes
 
 
 def _parameter_bytes(model: nn.Module) -> int:
