@@ -64,6 +64,7 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if (update := deferred(parameter)) is not None:
+                    assert parameter.grad is None, "look-ups with a gradient of another kind"
                     update.apply(parameter, group, self.state[parameter], self._l2)
                 elif parameter.grad is not None:
                     self._update(parameter, group)
