@@ -59,6 +59,7 @@ class ActiveRun:
         """
         if ranks.device.type == "cuda":
             torch.cuda.manual_seed(config.seed)  # for what a user's model draws there
+            torch.cuda.reset_peak_memory_stats(ranks.device)
         random = RandomNumbers(config.seed)
         model = build_model(config, manifest, random).to(ranks.device)
         if from_run is not None:

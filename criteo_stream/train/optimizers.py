@@ -50,7 +50,10 @@ class Optimizers:
                 defer(table.weight)
             self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
         if dense:
-            self._optimizers.append(torch.optim.Adam(dense, **_dense_options(dense[0].device)))
+            adam = torch.optim.Adam(dense, **_dense_options(dense[0].device))
+            # Adam warns if it could be captured and a step is not, as the first ones are.
+            adam._warned_capturable_if_run_uncaptured = True
+            self._optimizers.append(adam)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of the next step; a captured step goes by it, nothing waits for a GPU."""

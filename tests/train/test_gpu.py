@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from criteo_stream.data.copy_ahead import on_device
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.folder import RunFolder
+from criteo_stream.sparse.exchange import distributed
 from criteo_stream.train.graphed import GraphedStep
 from criteo_stream.train.optimizers import Optimizers
 from criteo_stream.train.step import train_step
@@ -130,6 +132,24 @@ def test_a_loss_that_is_not_finite_is_told_before_anything_is_saved(
     with pytest.raises(RunError, match=r"the loss is no longer finite at step 10 "):
         fit(data, tmp_path / "run", device="cuda")
     assert CheckpointFolder(RunFolder(tmp_path / "run").checkpoints).load_latest() is None
+
+
+def test_one_rank_over_nccl_trains_as_none(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    models = [model_of("fm", "both").to(device) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    dist.init_process_group("nccl", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        for model, called in zip(models, (models[0], distributed(models[1])), strict=True):
+            optimizers = Optimizers(model)
+            for number in range(3):
+                torch.manual_seed(number)
+                optimizers.set_learning_rate(0.01)
+                train_step(called, optimizers, batch_of(40, device), 40, 1)
+    finally:
+        dist.destroy_process_group()
+    for ours, theirs in zip(models[1].parameters(), models[0].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
