@@ -2,7 +2,7 @@
 
 For a table that `defer` was called for, look-ups leave behind what came back to them
 (`fused.LookupGradient`), and `adam.RowwiseSparseAdam` takes it from there. The table's ``grad``
-stays None, so nothing else may need it: no clipping, and no averaging over ranks.
+stays None, so nothing else may need it; ranks exchange look-ups, not gradients.
 """
 
 import math
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from criteo_stream.sparse import fused
+from criteo_stream.sparse.exchange_lookups import LookupExchange
 from criteo_stream.sparse.fused import AdamState, LookupGradient
 from criteo_stream.sparse.table import table_zeros
 
@@ -25,9 +26,11 @@ class DeferredUpdate:
 
     Args:
         weight: the table [N, d].
+        exchange: makes of a rank's look-ups those of all ranks.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, exchange: LookupExchange | None = None) -> None:
+        self._exchange = exchange
         self._gradient: LookupGradient | None = None
         # On the device, so that a captured step can be replayed at another rate.
         self._step_size = torch.zeros(1, device=weight.device)
@@ -60,7 +63,10 @@ class DeferredUpdate:
         """Update the rows that were looked up, if any were."""
         gradient, self._gradient = self._gradient, None
         if gradient is None:
+            assert self._exchange is None, "other ranks wait for look-ups"
             return
+        if self._exchange is not None:
+            gradient = self._exchange(gradient)
         moments = state["exp_avg"], state["exp_avg_sq"]
         coefficients = l2.to(weight.device, weight.dtype).expand(weight.shape[1]).contiguous()
         adam = AdamState(
@@ -69,9 +75,14 @@ class DeferredUpdate:
         fused.update(gradient, adam)
 
 
-def defer(weight: Tensor) -> None:
-    """Let a table be updated from its look-ups; `fused.is_supported` must hold for it."""
-    setattr(weight, _NAME, DeferredUpdate(weight))
+def defer(weight: Tensor, exchange: LookupExchange | None = None) -> None:
+    """Let a table be updated from its look-ups; `fused.is_supported` must hold for it.
+
+    Args:
+        weight: the table [N, d].
+        exchange: between ranks, all of which must look up in the table in every step.
+    """
+    setattr(weight, _NAME, DeferredUpdate(weight, exchange))
 
 
 def deferred(weight: Tensor) -> DeferredUpdate | None:

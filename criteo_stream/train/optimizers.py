@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from criteo_stream.sparse import fused
 from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
 from criteo_stream.sparse.deferred import defer
+from criteo_stream.sparse.exchange_lookups import LookupExchange
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 """What both kinds of Adam keep of a parameter."""
@@ -25,6 +26,7 @@ class Optimizers:
             an id seen a few times in a large batch, moves its row little.
         fuse: let kernels sum and apply the gradients of tables where they can; such tables have
             no gradient of their own (see `criteo_stream.sparse.deferred`).
+        exchange: between ranks, of the look-ups of fused tables.
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class Optimizers:
         l2_embedding: float = 0.0,
         epsilon: float = 1e-8,
         fuse: bool = False,
+        exchange: LookupExchange | None = None,
     ) -> None:
         tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
         self.are_fused = fuse and all(fused.is_supported(table.weight) for table in tables)
         """Whether no table has a gradient of its own."""
+        self._exchange = exchange
         self._names = {id(p): name for name, p in model.named_parameters()}
         weights = {id(table.weight) for table in tables}
         dense = [p for p in model.parameters() if id(p) not in weights]
@@ -47,7 +51,7 @@ class Optimizers:
             l2 = torch.full((table.embedding_dim,), l2_embedding)
             l2[: getattr(table, "linear_columns", 0)] = l2_linear
             if fuse and fused.is_supported(table.weight):
-                defer(table.weight)
+                defer(table.weight, exchange)
             self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
         if dense:
             adam = torch.optim.Adam(dense, **_dense_options(dense[0].device))
@@ -65,6 +69,11 @@ class Optimizers:
                     group["lr"] = rate
             if isinstance(optimizer, RowwiseSparseAdam):
                 optimizer.prepare()
+
+    def expect_rows(self, most_rows: int) -> None:
+        """Say how many batch rows the rank with most of them has in the next step."""
+        if self._exchange is not None:
+            self._exchange.most_rows = most_rows
 
     def step(self) -> None:
         """Update all parameters from their gradients."""
