@@ -155,14 +155,17 @@ class CriteoDataset(IterableDataset[Batch]):
 
     def open_lanes(self, first: int, lanes: range) -> LaneReader:
         """A reader of some of this rank's lanes in the current epoch, from a batch on."""
-        reader = ShardReader(
+        return LaneReader(self.open_shards(), self.order, self.epoch, lanes, first)
+
+    def open_shards(self) -> ShardReader:
+        """A reader of the split's row groups, for one thread."""
+        return ShardReader(
             self.data,
             self.manifest.shards[self.split],
             self.manifest.row_group_rows,
             self.manifest.categories,
             self._verified,
         )
-        return LaneReader(reader, self.order, self.epoch, lanes, first)
 
     def state_dict(self, batches_consumed: int | None = None) -> dict[str, object]:
         """The position in the epoch, and what it is a position in; plain JSON values.

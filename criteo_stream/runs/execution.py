@@ -1,10 +1,12 @@
 """The options of training that only say how it is executed."""
 
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from criteo_stream.base.devices import DeviceName
 from criteo_stream.base.options import option, options
+
+CacheName = Literal["auto", "device", "host", "none"]
 
 _MOST_THREADS: Final = 1024
 """The library of threads ends the process where it cannot start as many as it is told to."""
@@ -47,6 +49,11 @@ class Execution:
     workers: int = option(
         default=1, help="Read with this many loader threads per rank; 0 reads inline.", at_least=0
     )
+    cache: CacheName = option(
+        default="auto",
+        help="Read the training rows once and keep them in the memory of the device or the host; "
+        "auto keeps them on a GPU where they fit well.",
+    )
     threads: int | None = option(
         default=None,
         help="Compute with this many threads per rank.",
@@ -70,6 +77,7 @@ class ExecutionKeywords(TypedDict, total=False):
     checkpoint_minutes: float
     keep: int
     workers: int
+    cache: CacheName
     threads: int | None
     tensorboard: bool
     quiet: bool

@@ -1,6 +1,7 @@
 """Limits checked before a run starts: memory, disk, and labels of both kinds."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from criteo_stream.base.memory import available_bytes
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.resident import MOST_ROWS, ROW_BYTES
 from criteo_stream.models import build_model
 from criteo_stream.runs.config import ResolvedConfig
 
@@ -90,6 +92,40 @@ def _free_memory(ranks: Ranks) -> int | None:
         return int(torch.cuda.mem_get_info(ranks.device)[0])
     free = available_bytes()
     return None if free is None else free // ranks.local_world_size
+
+
+def where_rows_stay(
+    cache: str, model: nn.Module, rows: int, config: ResolvedConfig, ranks: Ranks
+) -> torch.device | None:
+    """The device whose memory the training rows are kept in; None where they are read each time.
+
+    Args:
+        cache: a `CacheName`.
+        model: on its device, its moments not yet made.
+        rows: of the split, all of which every rank keeps.
+        config: of the run.
+        ranks: those on one machine share its memory.
+
+    Raises:
+        RunError: they do not fit.
+    """
+    if cache == "none" or (cache == "auto" and ranks.device.type == "cpu"):
+        return None
+    where = torch.device("cpu") if cache == "host" else ranks.device
+    needed = rows * ROW_BYTES
+    free = _free_memory(replace(ranks, device=where))
+    if where == ranks.device and free is not None:
+        free -= (_COPIES - 1) * _parameter_bytes(model)
+        free -= _batch_bytes(config, ranks) if where.type == "cuda" else 0
+    fits = rows <= MOST_ROWS and (free is None or needed <= free)
+    if cache == "auto":
+        return where if fits and (free is None or 2 * needed <= free) else None
+    if not fits:
+        raise RunError(
+            f"--cache {cache}: the training rows take {format_size(needed)} a rank, "
+            f"{format_size(max(0, free or 0))} of memory are left: use --cache none"
+        )
+    return where
 
 
 def refuse_full_disk(checkpoints: Path, needed: int, keep: int) -> None:

@@ -14,6 +14,7 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.copy_ahead import copied_ahead
 from criteo_stream.data.dataset import Batch
 from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.data.resident import ResidentLoader
 from criteo_stream.models import may_draw
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.train.active_run import ActiveRun
@@ -44,6 +45,8 @@ class TrainLoop:
     ranks: Ranks
     workers: int = 1
     """Loader threads of a rank."""
+    resident: torch.device | None = None
+    """Where all rows are kept in memory; None reads them from disk in every epoch."""
 
     def run(self, bar: Progress) -> bool:
         """Train until the plan is done or patience has run out; False where a signal came first.
@@ -57,9 +60,7 @@ class TrainLoop:
         device = self.ranks.device
         while not training.is_done():
             training.data.set_epoch(training.step // training.data.steps)
-            loader = CriteoLoader(
-                training.data, workers=self.workers, pin_memory=device.type == "cuda"
-            )
+            loader = self._loader
             with closing(iter(loader)) as loaded, closing(copied_ahead(loaded, device)) as batches:
                 clock.start(loader.wait_seconds)
                 for batch in batches:
@@ -84,6 +85,13 @@ class TrainLoop:
                     if due.stop:
                         return False
         return True
+
+    @cached_property
+    def _loader(self) -> CriteoLoader | ResidentLoader:
+        data, pin_memory = self.training.data, self.ranks.device.type == "cuda"
+        if self.resident is None:
+            return CriteoLoader(data, workers=self.workers, pin_memory=pin_memory)
+        return ResidentLoader(data, self.resident, self.workers, pin_memory=pin_memory)
 
     def _step(self, batch: Batch) -> None:
         """Train on a batch on the device, and count it."""
