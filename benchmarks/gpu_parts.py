@@ -256,9 +256,10 @@ def _cycle(items: list[Any]) -> Callable[[], Any]:
 
 
 def _least_bytes(batches: list[Batch], sizes: list[int]) -> float:
-    """Bytes that a step must move: its input read once, each distinct row and both its moments read
-    and written once. Sorting comes on top.
-    """  # noqa: D205
+    """Bytes that a step must move; sorting comes on top.
+
+    The input is read once, each distinct row and both its moments are read and written once.
+    """
     ids = torch.stack([categorical for (_, categorical), _ in batches])  # [4, B, 26]
     distinct = float(sum(len(column.unique()) for column in ids.flatten(0, 1)[: ids.shape[1]].t()))
     rows = ids.shape[1]

@@ -102,7 +102,9 @@ class History:
     def _parsed(self, number: int, line: bytes) -> HistoryLine:
         try:
             raw = parse_json(line)
-            unsigned = isinstance(raw, dict) and set(raw) == _UNSIGNED  # as older versions wrote it
+            unsigned = (
+                isinstance(raw, dict) and set(raw) | _NEWER == _FIELDS
+            )  # as older versions wrote it
             return from_plain(raw if unsigned else unsealed(raw), HistoryLine)
         except RecordError as error:
             raise RunError(
@@ -111,7 +113,9 @@ class History:
             ) from None
 
 
-_UNSIGNED = {field.name for field in fields(HistoryLine)} - {"peak_device_memory_bytes"}
+_FIELDS = {field.name for field in fields(HistoryLine)}
+_NEWER = {"peak_device_memory_bytes"}
+"""Fields that older versions did not write."""
 
 
 def _written(line: HistoryLine) -> str:

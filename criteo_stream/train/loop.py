@@ -114,9 +114,11 @@ class TrainLoop:
 
     @cached_property
     def _graphed(self) -> GraphedStep | None:
-        """The step as a graph, where there can be one: a graph holds neither other ranks, nor a
-        user's model of which nobody knows what it does, nor sparse gradients.
-        """  # noqa: D205
+        """The step as a graph, where there can be one.
+
+        A graph holds neither other ranks, nor sparse gradients, nor a user's model that may read
+        numbers back.
+        """
         training, device = self.training, self.ranks.device
         can_be = device.type == "cuda" and self.ranks.world_size == 1
         if can_be and training.optimizers.are_fused and not may_draw(training.config):
