@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from criteo_stream.base.connections import fail_when_silent
+from criteo_stream.base.devices import find_device
 from criteo_stream.base.errors import CriteoStreamError, OtherRankError
 from criteo_stream.base.meeting import agreed_name, refuse_loopback
 from criteo_stream.base.terminal import say
@@ -110,23 +111,25 @@ ALONE: Final = Ranks(0, 1, 0, 1, torch.device("cpu"))
 
 
 @contextmanager
-def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
+def process_group(*, device: str = "auto", any_launcher: bool = False) -> Iterator[Ranks]:
     """Join the ranks that torchrun started; without torchrun this process is the only one.
 
     Args:
+        device: a `DeviceName`. Ranks on a machine with as many GPUs have one each, and speak by
+            NCCL; if they are more, they share them, and speak by gloo.
         any_launcher: as for `place`.
 
     Raises:
-        UsageError: the environment makes no sense.
+        UsageError: the environment makes no sense, or there is no such device.
         OtherRankError: another rank ended, or cannot be reached.
     """
     here = place(any_launcher=any_launcher)
     rank, world_size = here.rank, here.world_size
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", here.local_rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    ranks = Ranks(*here, device)
+    mine = find_device(device, here.local_rank)
+    if on_gpu := mine.type == "cuda":
+        torch.cuda.set_device(mine)
+    of_its_own = on_gpu and here.local_world_size <= torch.cuda.device_count()
+    ranks = Ranks(*here, mine)
     if world_size == 1:
         yield ranks
         return
@@ -137,10 +140,10 @@ def process_group(*, any_launcher: bool = False) -> Iterator[Ranks]:
             # Addresses that an attempt before left in the store would make a group hang.
             name = agreed_name(store, rank, world_size)
             store = dist.PrefixStore(name, store)  # type: ignore[attr-defined]  # a C++ name
-            if not cuda:
+            if not of_its_own:
                 refuse_loopback(store, rank, world_size)
         dist.init_process_group(
-            "nccl" if cuda else "gloo",
+            "nccl" if of_its_own else "gloo",
             store=store,
             rank=rank,
             world_size=world_size,

@@ -1,7 +1,7 @@
 """``criteo-stream evaluate``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +14,13 @@ from criteo_stream.cli.parameters import (
     RunArgument,
     SplitOption,
     TrustModel,
+    with_options,
 )
+from criteo_stream.runs.execution import Execution
 
 
 @command_of_ranks
+@with_options(Execution, only=("device",))
 def evaluate(
     run: RunArgument,
     split: SplitOption = "test",
@@ -32,18 +35,26 @@ def evaluate(
     trust_model: TrustModel = False,
     quiet: Quiet = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Evaluate a run's best weights on a split, with 95 % intervals."""
     from criteo_stream.predict.evaluate import compare_runs, evaluate_run
 
     if against is None:
         found = evaluate_run(
-            run, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
+            run, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet, **options
         )
         figures, lines = found.to_dict(), []
     else:
         compared = compare_runs(
-            run, against, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet
+            run,
+            against,
+            split,
+            data=data,
+            plots=plots,
+            trust_model=trust_model,
+            quiet=quiet,
+            **options,
         )
         found, figures = compared.evaluation, compared.to_dict()
         lines = [

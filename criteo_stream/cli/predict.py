@@ -17,10 +17,11 @@ from criteo_stream.cli.parameters import (
     with_options,
 )
 from criteo_stream.prepare.options import READING, PrepareExecution, PrepareOptions
+from criteo_stream.runs.execution import Execution
 
 
 @command
-@with_options(PrepareOptions, PrepareExecution, only=READING)
+@with_options(PrepareOptions, PrepareExecution, Execution, only=(*READING, "device"))
 def predict(
     run: RunArgument,
     raw: RawArgument,

@@ -95,6 +95,7 @@ class CriteoDataset(IterableDataset[Batch]):
                 "prepare the set with another split, or use another one of its splits"
             )
         self.lanes = share(range(lanes), rank, world_size)
+        self._world_size = world_size
         self._verified = VerifiedFiles() if verify else None
         self.batches_consumed = 0
         """Batches of the current epoch handed out so far."""
@@ -113,6 +114,15 @@ class CriteoDataset(IterableDataset[Batch]):
     def rows_in_batch(self, batch: int) -> int:
         """Rows of a global batch, over all ranks: what a summed loss is divided by."""
         return self.order.rows_in_batch(batch)
+
+    def most_rows_of_a_rank(self, batch: int) -> int:
+        """Rows of a global batch that the rank with most of them has."""
+        shares = (
+            share(range(self.order.lanes), rank, self._world_size)
+            for rank in range(self._world_size)
+        )
+        bounds = (self.order.lane_bounds(batch, lanes) for lanes in shares)
+        return max(ends[-1] - ends[0] for ends in bounds)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch, unless it is the current one, whose place is kept."""
@@ -145,14 +155,17 @@ class CriteoDataset(IterableDataset[Batch]):
 
     def open_lanes(self, first: int, lanes: range) -> LaneReader:
         """A reader of some of this rank's lanes in the current epoch, from a batch on."""
-        reader = ShardReader(
+        return LaneReader(self.open_shards(), self.order, self.epoch, lanes, first)
+
+    def open_shards(self) -> ShardReader:
+        """A reader of the split's row groups, for one thread."""
+        return ShardReader(
             self.data,
             self.manifest.shards[self.split],
             self.manifest.row_group_rows,
             self.manifest.categories,
             self._verified,
         )
-        return LaneReader(reader, self.order, self.epoch, lanes, first)
 
     def state_dict(self, batches_consumed: int | None = None) -> dict[str, object]:
         """The position in the epoch, and what it is a position in; plain JSON values.

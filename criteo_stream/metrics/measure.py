@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.copy_ahead import copied_ahead
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.metrics.figures import Evaluation
@@ -33,14 +34,8 @@ def scored(
     name = f"evaluate {dataset.split}"
     loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
     with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
-        for (numeric, categorical), label in loader:
-            inputs = [
-                tensor.to(ranks.device, non_blocking=True) for tensor in (numeric, categorical)
-            ]
-            yield (
-                [model(*inputs) for model in models],
-                label.to(ranks.device, non_blocking=True),
-            )
+        for inputs, label in copied_ahead(loader, ranks.device):
+            yield [model(*inputs) for model in models], label
             bar.advance(len(label))
     for model, was_training in zip(models, training, strict=True):
         model.train(was_training)

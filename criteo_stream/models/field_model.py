@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from criteo_stream.models.inputs import FieldInputs, InputOptions
 from criteo_stream.models.protocol import ProjectedInteraction, vectors_per_id
+from criteo_stream.sparse.deferred import runs_fused
 from criteo_stream.sparse.graph_export import is_exporting
 from criteo_stream.sparse.lookups import field_embeddings
 from criteo_stream.sparse.projection import field_sums
@@ -74,7 +75,8 @@ class FieldModel(FieldInputs):
     def _terms(self, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Σ of the linear weights [B, n_classes], and the interaction's logits."""
         inner = self.interaction
-        if isinstance(inner, ProjectedInteraction) and is_summed(rows):
+        summed = is_summed(rows) and not runs_fused(self.table.weight)
+        if isinstance(inner, ProjectedInteraction) and summed:
             sums = field_sums(
                 self.table.weight,
                 rows,

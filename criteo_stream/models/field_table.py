@@ -85,7 +85,8 @@ class FieldLayout:
             int32 [B, numeric columns], 0 … bins − 1, and ``bins`` for missing.
         """
         bins = (quantiles * self.bins).nan_to_num(0.0).int().clamp_(max=self.bins - 1)
-        return torch.where(quantiles.isnan(), self.bins, bins)
+        # Not torch.where: it copies a number to a GPU, and the host waits.
+        return bins.masked_fill(quantiles.isnan(), self.bins)
 
     def fields_of_rows(self, rows: Tensor) -> list[str]:
         """Names of the fields that table rows belong to, each once, in the order of the table.

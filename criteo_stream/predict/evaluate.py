@@ -33,18 +33,19 @@ def opened_split(
     split: str,
     data: Path | str | None = None,
     *,
+    device: str = "auto",
     trust_model: bool | str = False,
 ) -> Iterator[OpenedSplit]:
     """Load a run's best weights and open a split; under torchrun join the other ranks.
 
     Raises:
-        UsageError: there is no such split.
+        UsageError: there is no such split or device.
         RunError: the folder is not a run, or has no sound best checkpoint.
         DataSetError: the data set is missing, incomplete, of another fit, or the split is empty.
     """
     if split not in SPLITS:
         raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
-    with process_group() as ranks:
+    with process_group(device=device) as ranks:
         with ranks.all_or_none():
             loaded = load_run(run, data, trust_model=trust_model)
             if not loaded.manifest.rows[split]:
@@ -69,6 +70,7 @@ def evaluate_run(
     split: str = "test",
     *,
     data: Path | str | None = None,
+    device: str = "auto",
     workers: int = 1,
     plots: bool = False,
     trust_model: bool | str = False,
@@ -80,6 +82,7 @@ def evaluate_run(
         run: folder of the run.
         split: train, valid or test.
         data: a data set with the same fit; default the one that the run was trained on.
+        device: what computes, a `DeviceName`.
         workers: loader threads per rank.
         plots: draw calibration and ROC curve into ``RUN/plots``.
         trust_model: whether a recorded model by import path may be imported, see `load_run`.
@@ -91,7 +94,11 @@ def evaluate_run(
     Raises:
         CriteoStreamError: as `opened_split`.
     """
-    with opened_split(run, split, data, trust_model=trust_model) as (ranks, loaded, dataset):
+    with opened_split(run, split, data, device=device, trust_model=trust_model) as (
+        ranks,
+        loaded,
+        dataset,
+    ):
         metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
         scores = metrics.scores()
         if plots and ranks.is_writer:
@@ -125,6 +132,7 @@ def compare_runs(
     split: str = "test",
     *,
     data: Path | str | None = None,
+    device: str = "auto",
     workers: int = 1,
     plots: bool = False,
     trust_model: bool | str = False,
@@ -135,7 +143,11 @@ def compare_runs(
     Raises:
         CriteoStreamError: as `opened_split`; the second run's fit must be the first's.
     """
-    with opened_split(run, split, data, trust_model=trust_model) as (ranks, loaded, dataset):
+    with opened_split(run, split, data, device=device, trust_model=trust_model) as (
+        ranks,
+        loaded,
+        dataset,
+    ):
         with ranks.all_or_none():
             second = load_run(against, loaded.data, trust_model=trust_model)
         other = second.model.to(ranks.device)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from criteo_stream.base.devices import find_device
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
@@ -188,6 +189,7 @@ def predict_run(
     out: Path | str,
     *,
     data: Path | str | None = None,
+    device: str = "auto",
     layout: LayoutName = "auto",
     short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
@@ -201,6 +203,7 @@ def predict_run(
         raw: files, folders or globs; ``-`` is standard input.
         out: ``….parquet`` or ``….csv``.
         data: a data set with the run's fit; default the one it was trained on.
+        device: what computes, a `DeviceName`.
         layout: as for preprocess.
         short_lines: ``pad`` accepts lines that are short only by trailing tabs.
         max_bad_rows: malformed lines to leave out before giving up.
@@ -214,8 +217,9 @@ def predict_run(
         InputError: a raw input is missing, damaged or malformed.
     """
     check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
+    found_device = find_device(device)
     loaded = load_run(run, data, trust_model=trust_model)
-    scorer = Scorer(loaded.model, load_encoder(loaded.data, loaded.manifest))
+    scorer = Scorer(loaded.model.to(found_device), load_encoder(loaded.data, loaded.manifest))
     out = user_path(out)
     warnings: list[str] = []
     start = time.perf_counter()

@@ -1,9 +1,12 @@
 """The options of training that only say how it is executed."""
 
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
+from criteo_stream.base.devices import DeviceName
 from criteo_stream.base.options import option, options
+
+CacheName = Literal["auto", "device", "host", "none"]
 
 _MOST_THREADS: Final = 1024
 """The library of threads ends the process where it cannot start as many as it is told to."""
@@ -11,13 +14,19 @@ _MOST_THREADS: Final = 1024
 
 @options
 class Execution:
-    """How training is executed; but for ``from_run`` the weights do not depend on it."""
+    """How training is executed.
+
+    But for ``from_run`` the weights do not depend on it, except for rounding on another ``device``.
+    """
 
     from_run: Path | None = option(
         default=None,
         help="Start from the best weights of this run.",
         chosen_by="random weights",
         flag="from",
+    )
+    device: DeviceName = option(
+        default="auto", help="Compute on this device; auto takes a GPU where there is one."
     )
     trust_model: bool = option(
         default=False,
@@ -40,6 +49,11 @@ class Execution:
     workers: int = option(
         default=1, help="Read with this many loader threads per rank; 0 reads inline.", at_least=0
     )
+    cache: CacheName = option(
+        default="auto",
+        help="Read the training rows once and keep them in the memory of the device or the host; "
+        "auto keeps them on a GPU where they fit well.",
+    )
     threads: int | None = option(
         default=None,
         help="Compute with this many threads per rank.",
@@ -57,11 +71,13 @@ class ExecutionKeywords(TypedDict, total=False):
     """The options of `Execution` as keywords of a call; a test keeps the two alike."""
 
     from_run: Path | str | None
+    device: DeviceName
     trust_model: bool
     checkpoint_every: int
     checkpoint_minutes: float
     keep: int
     workers: int
+    cache: CacheName
     threads: int | None
     tensorboard: bool
     quiet: bool

@@ -46,6 +46,8 @@ class HistoryLine:
     """Share of their time that was spent waiting for the loader."""
     peak_memory_bytes: Count
     """The ranks' peaks so far, added up."""
+    peak_device_memory_bytes: Count | None = None
+    """The same of GPU memory; None on the CPU, and in runs of older versions."""
 
     def text(self) -> str:
         """The figures in one line."""
@@ -100,7 +102,9 @@ class History:
     def _parsed(self, number: int, line: bytes) -> HistoryLine:
         try:
             raw = parse_json(line)
-            unsigned = isinstance(raw, dict) and set(raw) == _FIELDS  # as older versions wrote it
+            unsigned = (
+                isinstance(raw, dict) and set(raw) | _NEWER == _FIELDS
+            )  # as older versions wrote it
             return from_plain(raw if unsigned else unsealed(raw), HistoryLine)
         except RecordError as error:
             raise RunError(
@@ -110,6 +114,8 @@ class History:
 
 
 _FIELDS = {field.name for field in fields(HistoryLine)}
+_NEWER = {"peak_device_memory_bytes"}
+"""Fields that older versions did not write."""
 
 
 def _written(line: HistoryLine) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from criteo_stream.sparse.acceleration import Kernels, kernels, run
+from criteo_stream.sparse.deferred import deferred
 from criteo_stream.sparse.gradients import coalesced
 from criteo_stream.sparse.table import table_zeros
 
@@ -43,8 +44,10 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         l2: float | Tensor = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps)
-        self._l2 = torch.as_tensor(l2)
-        self._has_l2 = bool(self._l2.any())
+        coefficients = torch.as_tensor(l2)
+        self._has_l2 = bool(coefficients.any())
+        self._l2 = coefficients.to(self.param_groups[0]["params"][0].device)
+        self._is_prepared = False
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -57,11 +60,29 @@ class RowwiseSparseAdam(torch.optim.SparseAdam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not self._is_prepared:
+            self.prepare()
+        self._is_prepared = False
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if (update := deferred(parameter)) is not None:
+                    assert parameter.grad is None, "look-ups with a gradient of another kind"
+                    update.apply(parameter, group, self.state[parameter], self._l2)
+                elif parameter.grad is not None:
                     self._update(parameter, group)
         return loss
+
+    def prepare(self) -> None:
+        """Tell tables with deferred gradients of the next step and its rate.
+
+        `step` does that itself. It is a method so that a step can be captured on a GPU, and
+        replayed after each call of it.
+        """
+        self._is_prepared = True
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if (update := deferred(parameter)) is not None:
+                    update.prepare(parameter, group, self.state[parameter])
 
     def _update(self, parameter: Tensor, group: Mapping[str, Any]) -> None:
         gradient = parameter.grad

@@ -15,6 +15,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from criteo_stream.sparse.deferred import deferred
 from criteo_stream.sparse.gradients import coalesced
 from criteo_stream.sparse.grouping import lookup_gradient
 
@@ -22,13 +23,18 @@ from criteo_stream.sparse.grouping import lookup_gradient
 def distributed(model: nn.Module) -> DistributedDataParallel:
     """Wrap a model so that ranks average its sparse gradients by `average_sparse`.
 
-    Dense gradients are averaged as usual. Buffers are the same on all ranks from the start, so they
-    are not sent in every step.
+    Dense gradients are averaged as usual. Tables with deferred gradients have none to average:
+    their look-ups are exchanged when the optimizer takes them. Buffers are the same on all ranks
+    from the start, so they are not sent in every step.
     """
     parameters = inspect.signature(DistributedDataParallel).parameters
     new = "forward_sync_buffers"  # newer versions of torch deprecate the other name
     flag = new if new in parameters else "broadcast_buffers"
     options: dict[str, Any] = {flag: False}
+    without = [name for name, p in model.named_parameters() if deferred(p) is not None]
+    if without:
+        ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+        ignore(model, without)
     wrapped = DistributedDataParallel(model, **options)
     wrapped.register_comm_hook(None, _exchange)
     return wrapped

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.sparse.acceleration import Kernels, kernels, run
+from criteo_stream.sparse.deferred import deferred_embeddings, deferred_sums, runs_fused
 from criteo_stream.sparse.gradients import sparse_gradient
 from criteo_stream.sparse.graph_export import is_exporting
 from criteo_stream.sparse.grouping import Groups, lookup_gradient, sum_by_row
@@ -103,6 +104,8 @@ def embedding_sums(
     if is_exporting():
         looked_up = F.embedding(ids, weight)  # [B, n, linear + k]
         return looked_up.sum(1), looked_up[..., linear:].square().sum((1, 2))
+    if runs_fused(weight):
+        return deferred_sums(weight, ids, linear)
     sums, squares = _EmbeddingSums.apply(  # type: ignore[no-untyped-call]
         weight, ids, scratch, linear, ascending_columns
     )
@@ -230,6 +233,8 @@ def field_embeddings(
             numbers = values.unsqueeze(2) * numeric_weight  # [B, m, linear + k]
             padded = padded + F.pad(numbers, (0, 0, fields - values.shape[1], 0))
         return padded[..., :linear].sum(1), padded[..., linear:]
+    if runs_fused(weight):
+        return deferred_embeddings(weight, ids, linear, fields, numeric_weight, values)
     sums, embeddings = _FieldEmbeddings.apply(  # type: ignore[no-untyped-call]
         weight, ids, linear, fields, numeric_weight, values
     )

@@ -19,7 +19,7 @@ from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.tensorboard import Board
 from criteo_stream.sparse.exchange import distributed
 from criteo_stream.train.active_run import ActiveRun, set_threads
-from criteo_stream.train.limits import refuse_what_does_not_fit
+from criteo_stream.train.limits import refuse_what_does_not_fit, where_rows_stay
 from criteo_stream.train.loop import TrainLoop
 from criteo_stream.train.occasions import Occasions
 from criteo_stream.train.recorder import Recorder
@@ -66,6 +66,10 @@ def train(
             workers=execution.workers,
         )
     _join(training, folder, checkpoints, ranks)
+    with ranks.all_or_none():
+        resident = where_rows_stay(
+            execution.cache, training.model, training.data.rows, config, ranks
+        )
     with (
         recorder.closing_board(),
         StopSignal(alone=ranks.world_size == 1) as signal,
@@ -87,6 +91,7 @@ def train(
             checkpoints=checkpoints,
             ranks=ranks,
             workers=execution.workers,
+            resident=resident,
         )
         finished = loop.run(bar)
     history = folder.history.read()
@@ -100,6 +105,7 @@ def train(
         seconds=time.perf_counter() - started,
         rows_per_second=trained / recorder.clock.total_seconds if trained else 0.0,
         peak_memory_bytes=recorder.peak_bytes(),
+        peak_device_memory_bytes=recorder.peak_device_bytes(),
         best=training.early_stopping.best,
         resumed_from=resumed_from,
         finished=finished,

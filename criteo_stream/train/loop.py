@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -10,14 +11,18 @@ from torch import Tensor, nn
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
+from criteo_stream.data.copy_ahead import copied_ahead
 from criteo_stream.data.dataset import Batch
 from criteo_stream.data.loader import CriteoLoader
+from criteo_stream.data.resident import ResidentLoader
+from criteo_stream.models import may_draw
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.train.active_run import ActiveRun
 from criteo_stream.train.diverged import all_finite, offending_columns
+from criteo_stream.train.graphed import GraphedStep
 from criteo_stream.train.occasions import Occasions
 from criteo_stream.train.recorder import Recorder
-from criteo_stream.train.step import LossNotFiniteError, on_device, train_step
+from criteo_stream.train.step import LossNotFiniteError, train_step
 
 _NOTE_STEPS: Final = 50
 """Steps between two updates of the loss beside the progress bar."""
@@ -40,6 +45,8 @@ class TrainLoop:
     ranks: Ranks
     workers: int = 1
     """Loader threads of a rank."""
+    resident: torch.device | None = None
+    """Where all rows are kept in memory; None reads them from disk in every epoch."""
 
     def run(self, bar: Progress) -> bool:
         """Train until the plan is done or patience has run out; False where a signal came first.
@@ -50,17 +57,18 @@ class TrainLoop:
             OutputError: the disk is full.
         """
         training, clock = self.training, self.recorder.clock
-        on_gpu = self.ranks.device.type == "cuda"
+        device = self.ranks.device
         while not training.is_done():
             training.data.set_epoch(training.step // training.data.steps)
-            loader = CriteoLoader(training.data, workers=self.workers, pin_memory=on_gpu)
-            with closing(iter(loader)) as batches:
+            loader = self._loader
+            with closing(iter(loader)) as loaded, closing(copied_ahead(loaded, device)) as batches:
                 clock.start(loader.wait_seconds)
                 for batch in batches:
                     rows_before = training.rows
                     self._step(batch)
                     bar.advance(training.rows - rows_before)
                     if training.step % _NOTE_STEPS == 0:
+                        self._refuse_infinite_loss()
                         bar.note(self._note())
                     due = self.occasions.after(
                         training.step,
@@ -78,29 +86,75 @@ class TrainLoop:
                         return False
         return True
 
+    @cached_property
+    def _loader(self) -> CriteoLoader | ResidentLoader:
+        data, pin_memory = self.training.data, self.ranks.device.type == "cuda"
+        if self.resident is None:
+            return CriteoLoader(data, workers=self.workers, pin_memory=pin_memory)
+        return ResidentLoader(data, self.resident, self.workers, pin_memory=pin_memory)
+
     def _step(self, batch: Batch) -> None:
-        """Train on a batch and count it."""
+        """Train on a batch on the device, and count it."""
         training = self.training
         training.optimizers.set_learning_rate(training.learning_rate(training.step))
+        if self.ranks.world_size > 1:
+            number = training.step % training.data.steps
+            training.optimizers.expect_rows(training.data.most_rows_of_a_rank(number))
         (numeric, _), label = batch
         try:
             with training.drawing():
-                loss = train_step(
-                    self.model,
-                    training.optimizers,
-                    on_device(batch, self.ranks.device),
-                    training.data.rows_in_batch(training.step % training.data.steps),
-                    self.ranks.world_size,
-                )
+                if self._graphed is not None:
+                    self._graphed(batch)
+                else:
+                    self._train_on(batch)
         except LossNotFiniteError as error:
             raise self._diverged(str(error), training.step, numeric) from None
-        training.loss.add(loss, len(label))
+        training.loss.count(len(label))
         training.step += 1
+
+    @cached_property
+    def _graphed(self) -> GraphedStep | None:
+        """The step as a graph, where there can be one.
+
+        A graph holds neither other ranks, nor sparse gradients, nor a user's model that may read
+        numbers back.
+        """
+        training, device = self.training, self.ranks.device
+        can_be = device.type == "cuda" and self.ranks.world_size == 1
+        if can_be and training.optimizers.are_fused and not may_draw(training.config):
+            return GraphedStep(self._train_on, training.data.order.batch_size, device)
+        return None
+
+    def _train_on(self, batch: Batch) -> None:
+        """The device's part of a step; nothing is read from it on a GPU."""
+        training = self.training
+        loss = train_step(
+            self.model,
+            training.optimizers,
+            batch,
+            training.data.rows_in_batch(training.step % training.data.steps),
+            self.ranks.world_size,
+        )
+        training.loss.accumulate(loss)
+
+    def _refuse_infinite_loss(self) -> None:
+        """On a GPU, see whether all losses were finite; on the CPU each step does.
+
+        Raises:
+            RunError: one was not.
+        """
+        if self.ranks.device.type == "cpu":
+            return
+        if steps := self.training.loss.steps_since_finite():
+            nothing = torch.empty(0, len(self.training.data.manifest.numeric))
+            what = "the loss is no longer finite"
+            raise self._diverged(what, self.training.step - steps, nothing)
 
     def _save(self, bar: Progress, *, evaluate: bool) -> None:
         """Save a checkpoint, after an evaluation if one is due; all ranks must call it."""
         training = self.training
         with self.ranks.all_or_none():
+            self._refuse_infinite_loss()
             # A loss can be finite when the update that it leads to is not.
             if not all_finite(training.model):
                 nothing = torch.empty(0, len(training.data.manifest.numeric))

@@ -19,12 +19,35 @@ class RunningLoss:
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
-        self._rows = 0
+        self._sound = torch.zeros((), dtype=torch.int64, device=ranks.device)
+        """Steps after which the sum was finite."""
+        self._rows = self._steps = 0
 
     def add(self, loss_sum: Tensor, rows: int) -> None:
         """Add the summed loss of this rank's rows of a batch."""
+        self.accumulate(loss_sum)
+        self.count(rows)
+
+    def accumulate(self, loss_sum: Tensor) -> None:
+        """The part of `add` that the device does: all that a captured step can hold."""
         self._sum += loss_sum
+        if self._sum.device.type == "cuda":
+            self._sound += self._sum.isfinite()
+
+    def count(self, rows: int) -> None:
+        """The part of `add` that the host does."""
         self._rows += rows
+        self._steps += 1
+
+    def steps_since_finite(self) -> int:
+        """Steps since this rank's sum was finite for the last time: 0, if it is. Waits for a GPU.
+
+        Losses are not negative: once the sum is infinite or NaN, it stays so.
+        """
+        if math.isfinite(self._sum.item()):
+            return 0
+        on_gpu = self._sum.device.type == "cuda"
+        return self._steps - int(self._sound) if on_gpu else 1
 
     def mean_here(self) -> float:
         """The mean on this rank."""
@@ -34,7 +57,8 @@ class RunningLoss:
         """The mean over all ranks, which then starts over."""
         sums, rows = zip(*self.state(), strict=True)
         self._sum.zero_()
-        self._rows = 0
+        self._sound.zero_()
+        self._rows = self._steps = 0
         return math.fsum(sums) / math.fsum(rows)
 
     def state(self) -> list[list[float]]:

@@ -1,9 +1,14 @@
 """The optimizers of a model: row-wise Adam for its tables, Adam for the few dense parameters."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from criteo_stream.sparse import fused
 from criteo_stream.sparse.adam import RowwiseSparseAdam, table_moment
+from criteo_stream.sparse.deferred import defer
+from criteo_stream.sparse.exchange_lookups import LookupExchange
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 """What both kinds of Adam keep of a parameter."""
@@ -19,6 +24,9 @@ class Optimizers:
         l2_embedding: L2 coefficient of the vectors of looked-up rows.
         epsilon: Adam's ε on the tables. A gradient that is small against it, such as that of
             an id seen a few times in a large batch, moves its row little.
+        fuse: let kernels sum and apply the gradients of tables where they can; such tables have
+            no gradient of their own (see `criteo_stream.sparse.deferred`).
+        exchange: between ranks, of the look-ups of fused tables.
     """
 
     def __init__(
@@ -28,24 +36,44 @@ class Optimizers:
         l2_linear: float = 0.0,
         l2_embedding: float = 0.0,
         epsilon: float = 1e-8,
+        fuse: bool = False,
+        exchange: LookupExchange | None = None,
     ) -> None:
         tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        self.are_fused = fuse and all(fused.is_supported(table.weight) for table in tables)
+        """Whether no table has a gradient of its own."""
+        self._exchange = exchange
         self._names = {id(p): name for name, p in model.named_parameters()}
         weights = {id(table.weight) for table in tables}
         dense = [p for p in model.parameters() if id(p) not in weights]
         self._optimizers: list[torch.optim.Optimizer] = []
         for table in tables:
-            l2 = torch.full((table.embedding_dim,), l2_embedding, device=table.weight.device)
+            l2 = torch.full((table.embedding_dim,), l2_embedding)
             l2[: getattr(table, "linear_columns", 0)] = l2_linear
+            if fuse and fused.is_supported(table.weight):
+                defer(table.weight, exchange)
             self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
         if dense:
-            self._optimizers.append(torch.optim.Adam(dense))
+            adam = torch.optim.Adam(dense, **_dense_options(dense[0].device))
+            # Adam warns if it could be captured and a step is not, as the first ones are.
+            adam._warned_capturable_if_run_uncaptured = True
+            self._optimizers.append(adam)
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the rate of the steps to come."""
+        """Set the rate of the next step; a captured step goes by it, nothing waits for a GPU."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+            if isinstance(optimizer, RowwiseSparseAdam):
+                optimizer.prepare()
+
+    def expect_rows(self, most_rows: int) -> None:
+        """Say how many batch rows the rank with most of them has in the next step."""
+        if self._exchange is not None:
+            self._exchange.most_rows = most_rows
 
     def step(self) -> None:
         """Update all parameters from their gradients."""
@@ -114,7 +142,14 @@ class Optimizers:
             value: int | Tensor
             if isinstance(optimizer, RowwiseSparseAdam):
                 value = int(tensor) if key == "step" else table_moment(parameter).copy_(tensor)
-            else:  # Adam keeps its step on the CPU
-                device = tensor.device if key == "step" else parameter.device
-                value = tensor.to(device, copy=True)
+            else:  # Adam keeps its step on the CPU, unless a graph may hold it
+                on_cpu = key == "step" and not optimizer.defaults["capturable"]
+                value = tensor.to("cpu" if on_cpu else parameter.device, copy=True)
             optimizer.state[parameter][key] = value
+
+
+def _dense_options(device: torch.device) -> dict[str, Any]:
+    """Options of Adam for the dense parameters: on a GPU nothing waits, and a graph may hold it."""
+    if device.type != "cuda":
+        return {}
+    return {"lr": torch.tensor(1e-3, device=device), "fused": True, "capturable": True}

@@ -3,6 +3,8 @@
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
+import torch
+
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
@@ -91,6 +93,7 @@ class Recorder:
             rows_per_second=round(trained / seconds),
             waited_for_data=round(waited / seconds, 4),
             peak_memory_bytes=self.peak_bytes(),
+            peak_device_memory_bytes=self.peak_device_bytes(),
         )
 
     def _tell(self, line: HistoryLine, bar: Progress, *, best: bool) -> None:
@@ -103,3 +106,10 @@ class Recorder:
     def peak_bytes(self) -> int:
         """The ranks' peaks added up; all ranks must call it."""
         return sum(int(peak) for (peak,) in self._ranks.gather([self._peak.peak_bytes]))
+
+    def peak_device_bytes(self) -> int | None:
+        """The same of GPU memory; None on the CPU. All ranks must call it."""
+        if self._ranks.device.type != "cuda":
+            return None
+        mine = torch.cuda.max_memory_allocated(self._ranks.device)
+        return sum(int(peak) for (peak,) in self._ranks.gather([mine]))

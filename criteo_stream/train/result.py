@@ -22,6 +22,8 @@ class TrainResult:
     """Training rows per second of this call, evaluations not counted."""
     peak_memory_bytes: int
     """Peak of this call, added up over the ranks."""
+    peak_device_memory_bytes: int | None
+    """The same of GPU memory; None on the CPU."""
     best: HistoryLine | None
     """The best evaluation."""
     resumed_from: int | None
@@ -41,6 +43,7 @@ class TrainResult:
             "rows_per_second": round(self.rows_per_second),
             "seconds": round(self.seconds, 3),
             "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_device_memory_bytes": self.peak_device_memory_bytes,
             "best": {key: getattr(self.best, key) for key in keys} if self.best else None,
             "resumed_from": self.resumed_from,
             "finished": self.finished,
@@ -58,6 +61,8 @@ class TrainResult:
             f"{self.run}: {self.steps:,} steps, {self.rows:,} rows{speed}, "
             f"peak memory {format_size(self.peak_memory_bytes)}"
         )
+        if self.peak_device_memory_bytes is not None:
+            text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
         if self.best:
             text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
         return text

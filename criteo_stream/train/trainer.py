@@ -74,7 +74,9 @@ class Trainer:
         self._model = None
         with ExitStack() as stack:
             peak = stack.enter_context(PeakMemory())
-            ranks = stack.enter_context(process_group(any_launcher=True))
+            ranks = stack.enter_context(
+                process_group(device=self._execution.device, any_launcher=True)
+            )
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)
@@ -126,6 +128,7 @@ class Trainer:
             self.folder.path,
             split,
             data=data,
+            device=self._execution.device,
             trust_model=self._trusted,
             quiet=self._execution.quiet,
         )
@@ -139,7 +142,12 @@ class Trainer:
             self.folder.path,
             inputs,
             user_path(out),
-            **{"trust_model": self._trusted, "quiet": self._execution.quiet, **options},
+            **{
+                "device": self._execution.device,
+                "trust_model": self._trusted,
+                "quiet": self._execution.quiet,
+                **options,
+            },
         )
 
     @property

@@ -18,6 +18,7 @@ from torch import nn
 
 from criteo_stream import Trainer, plot
 from criteo_stream.base.errors import DataSetError, OutputError, RunError, UsageError
+from criteo_stream.base.records import sealed
 from criteo_stream.base.toml import read_toml
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import Evaluation
@@ -563,6 +564,17 @@ def test_history_names_the_line_that_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text(f'{whole}\n{{"step": 2}}\n')
     with pytest.raises(RunError, match=r"line 2 is damaged \(its checksum differs\)"):
         History(tmp_path / "history.jsonl").read()
+
+
+def test_a_history_line_of_a_version_that_knew_no_gpu_is_read(tmp_path: Path) -> None:
+    line = HistoryLine(
+        epoch=1, step=1, rows=32, train_loss=0.7, learning_rate=0.01, auc=None, log_loss=0.7,
+        ne=1.0, calibration=None, rows_per_second=1, waited_for_data=0.0, peak_memory_bytes=1,
+    )  # fmt: skip
+    older = {k: v for k, v in line.to_dict().items() if k != "peak_device_memory_bytes"}
+    for written in (older, sealed(older)):
+        (tmp_path / "history.jsonl").write_text(json.dumps(written) + "\n")
+        assert History(tmp_path / "history.jsonl").read() == [line]
 
 
 def test_importing_starts_nothing() -> None:
