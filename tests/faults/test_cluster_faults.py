@@ -61,8 +61,9 @@ def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[DaskHosts]:
-    with dask_hosts(2, tmp_path, CRITEO_STREAM_TEST_SECONDS="0.3") as found:
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DaskHosts]:
+    seconds = getattr(request, "param", "0.3")
+    with dask_hosts(2, tmp_path, CRITEO_STREAM_TEST_SECONDS=seconds) as found:
         yield found
 
 
@@ -251,6 +252,7 @@ def test_a_shared_disk_that_fills_up_in_any_stage(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["2"], indirect=True)  # longer than the second one looks
 @pytest.mark.parametrize("locks", ["", NO_LOCKS], ids=["locks", "no locks"])
 def test_a_second_driver_is_refused(
     locks: str, cluster: DaskHosts, raw: Path, expected: dict[str, Any], tmp_path: Path
