@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.progress import Progress
-from criteo_stream.prepare.work_records import BlockRecord, block_name
+from criteo_stream.prepare.work_records import BlockRecord
 from criteo_stream.prepare.workspace import Workspace
 from criteo_stream.raw.malformed import Reject, too_many_rejects
 
@@ -70,12 +70,7 @@ class ReadWatch:
             return
         with self._lock:
             self._rejected += count
-            place = (source, rejects[0])
-            if self._first is None or (source, place[1].line) < (
-                self._first[0],
-                self._first[1].line,
-            ):
-                self._first = place
+            self._first = self._earlier(source, rejects[0])
             if self._rejected > self._allowed:
                 raise TooManyRejectsError(*self._first, self._rejected, self._allowed)
 
@@ -83,9 +78,13 @@ class ReadWatch:
         """The error of a process that heard of its own lines alone, with what this one heard."""
         with self._lock:
             rejected = max(self._rejected, error.rejected)
-            places = [(error.source, error.first), *([self._first] if self._first else [])]
-            first = min(places, key=lambda place: (place[0], place[1].line))
+            first = self._earlier(error.source, error.first)
             return TooManyRejectsError(*first, rejected, self._allowed)
+
+    def _earlier(self, source: int, reject: Reject) -> tuple[int, Reject]:
+        """The first malformed line, of this one and those heard of, in the inputs' order."""
+        places = [(source, reject), *([self._first] if self._first else [])]
+        return min(places, key=lambda place: (place[0], place[1].line))
 
 
 @dataclass
@@ -100,16 +99,13 @@ class NewBlocks:
 
     def look(self) -> None:
         """Tell of those that are new."""
-        for source, blocks in enumerate(self.seen):
-            record = self._find(source, blocks)
-            while record is not None and record.task == self.task:
+        for source in range(len(self.seen)):
+            while (record := self._next(source)) is not None:
                 self.seen[source] += 1
                 self.watch.rejected(source, record.rejected, record.rejects)
                 self.watch.advance(record.lines)
                 if record.last:
                     self.watch.expect(source, record.end.lines)
-                record = self._find(source, self.seen[source])
 
-    def _find(self, source: int, block: int) -> BlockRecord | None:
-        path = self.workspace.blocks / f"{block_name(source, block)}.json"
-        return self.workspace.find(path, BlockRecord)
+    def _next(self, source: int) -> BlockRecord | None:
+        return self.workspace.find_block(source, self.seen[source], self.task)

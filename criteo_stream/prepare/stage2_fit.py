@@ -32,6 +32,7 @@ from criteo_stream.prepare.work_records import (
     FittedCategorical,
     FittedNumeric,
     Written,
+    identity_of,
     verify,
 )
 from criteo_stream.prepare.workspace import Workspace
@@ -54,7 +55,7 @@ class Fit:
     @property
     def tables_and_lookups(self) -> str:
         """Identity of what rows are encoded with."""
-        return checksum_of({column: file.crc32 for column, file in self.encode_with.items()})
+        return identity_of(self.encode_with)
 
 
 def fitted_columns(

@@ -18,7 +18,7 @@ from criteo_stream.base.records import Count, Fingerprint, Positive, read_record
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.splits import HashedSplit, RangeSplit, Split
-from criteo_stream.prepare.work_records import BlockRecord, Written
+from criteo_stream.prepare.work_records import BlockRecord, Written, identity_of
 from criteo_stream.prepare.workspace import Workspace
 from criteo_stream.raw.inputs import RawInput
 from criteo_stream.raw.layouts import LAYOUTS, Layout
@@ -136,10 +136,13 @@ class EncodePlan(StagePlan):
     """Of stage 3."""
 
     blocks: list[BlockRecord]
-    fit: Fingerprint
-    """Identity of the tables and lookups."""
     files: dict[str, Written]
     """The tables and lookups, per column."""
+
+    @property
+    def fit(self) -> str:
+        """Identity of the tables and lookups."""
+        return identity_of(self.files)
 
 
 Plan = TypeVar("Plan", bound=StagePlan)

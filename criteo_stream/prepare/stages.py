@@ -1,12 +1,13 @@
 """The stages, driven: what is left to do becomes tasks, and what they did is put together."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from criteo_stream.base.errors import InputError, OutputError
 from criteo_stream.base.progress import Progress
@@ -51,6 +52,8 @@ from criteo_stream.prepare.workspace import Workspace
 from criteo_stream.raw.beginning import Beginning
 from criteo_stream.raw.layouts import Layout
 
+Item = TypeVar("Item")
+
 
 class _Run(Protocol):
     """Runs tasks of one plan; see `run_tasks`."""
@@ -63,6 +66,16 @@ class _Run(Protocol):
         done: Callable[[int], None] = ...,
         meanwhile: Callable[[], None] = ...,
     ) -> None: ...
+
+
+def _read_elsewhere(run: _Run, left: Sequence[int], news: NewBlocks) -> None:
+    """Read inputs by tasks that are heard of by their records alone."""
+    try:
+        run(tasks.read_source, numbers=left, meanwhile=news.look)
+    except TooManyRejectsError as error:
+        with suppress(TooManyRejectsError):
+            news.look()
+        raise news.watch.with_what_was_heard(error) from None
 
 
 @dataclass(kw_only=True)
@@ -93,8 +106,7 @@ class Stages:
             All blocks, in order.
         """
         plan = self._read_plan()
-        ranges = self._ranges(plan)
-        plan = self._read_plan(ranges)
+        plan = replace(plan, ranges=self._ranges(plan))
         reused = sum(record.lines for records in done for record in records)
         left = [n for n, records in enumerate(done) if not (records and records[-1].last)]
         # The largest first, so that no thread is left alone with a long one.
@@ -104,16 +116,11 @@ class Stages:
             watch = ReadWatch(self.execution.max_bad_rows, progress, expected)
             for record in (record for records in done for record in records):
                 watch.rejected(record.source, record.rejected, record.rejects)
-            news = NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
             work = partial(ReadWork, watch=watch, inputs=self.inputs)
             with self._tasks("read", plan, work) as run:
                 if self.engine.shared:
-                    try:
-                        run(tasks.read_source, numbers=left, meanwhile=news.look)
-                    except TooManyRejectsError as error:
-                        with suppress(TooManyRejectsError):
-                            news.look()
-                        raise watch.with_what_was_heard(error) from None
+                    news = NewBlocks(self.workspace, self.task, watch, list(map(len, done)))
+                    _read_elsewhere(run, left, news)
                 else:
                     run(tasks.read_source, numbers=left)
         found = [self.workspace.finished_blocks(n, self.task) for n in range(len(self.inputs))]
@@ -126,17 +133,18 @@ class Stages:
         return [record for blocks in found for record in blocks]
 
     def _expected_lines(self, number: int, records: Sequence[BlockRecord]) -> int:
-        if records and records[-1].last:
-            return records[-1].end.lines
-        return max(self.inputs[number].estimated_rows, *(record.end.lines for record in records), 0)
+        read = records[-1].end.lines if records else 0
+        is_whole = bool(records) and records[-1].last
+        return read if is_whole else max(self.inputs[number].estimated_rows, read)
 
-    def _read_plan(self, ranges: Sequence[RangeSplit] = ()) -> ReadPlan:
+    def _read_plan(self) -> ReadPlan:
+        """The plan but for splits that go by place."""
         valid, test = self.options.fractions
         return ReadPlan(
             **self._common(),
             task=self.task,
             inputs=[PlannedInput.of(beginning.source) for beginning in self.inputs],
-            ranges=list(ranges),
+            ranges=[],
             valid=valid,
             test=test,
             layout=self.layout.name,
@@ -180,8 +188,7 @@ class Stages:
             self.tell(f"for {rows:,} training rows: --min-count {min_count}")
         make_folder(self.workspace.data.vocabularies)
         done = fitted_columns(self.workspace, fingerprint_of(records))
-        for column, record in done.items():
-            verify_fitted(self.workspace, column, record)
+        self._on_threads(lambda c: verify_fitted(self.workspace, c, done[c]), done)
         left = [n for n, column in enumerate(FEATURE_COLUMNS) if column not in done]
         if left:
             column = min(FEATURE_COLUMNS[number] for number in left)
@@ -218,15 +225,13 @@ class Stages:
         for split in SPLITS:
             make_folder(workspace.data.split(split))
         done = encoded_blocks(workspace, records, identity)
-        for number, shards in done.items():
-            verify_shards(workspace, shards)
-            remove_scratch(workspace.blocks, records[number])  # a try that was killed may leave it
+        self._on_threads(lambda shards: verify_shards(workspace, shards), done.values())
+        for number in done:  # a try that was killed may have left it
+            remove_scratch(workspace.blocks, records[number])
         left = [number for number in range(len(records)) if number not in done]
         rows = [sum(record.rows) for record in records]
         reused = sum(rows[number] for number in done)
-        plan = EncodePlan(
-            **self._common(), blocks=list(records), fit=identity, files=fit.encode_with
-        )
+        plan = EncodePlan(**self._common(), blocks=list(records), files=fit.encode_with)
         with self._stage("encode", sum(rows), done=reused) as progress:
 
             def finished(number: int) -> None:
@@ -237,6 +242,12 @@ class Stages:
             with self._tasks("encode", plan, partial(EncodeWork, progress=progress)) as run:
                 run(tasks.encode_block, numbers=left, done=finished)
         return by_split(encoded_blocks(workspace, records, identity))
+
+    def _on_threads(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """Do what mostly waits for the disk, here, for all items."""
+        with ThreadPoolExecutor(self.execution.budget.threads, "verify") as pool:
+            for _ in pool.map(function, items):
+                pass
 
     def _common(self) -> dict[str, Any]:
         """What every plan says."""

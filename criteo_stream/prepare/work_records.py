@@ -5,6 +5,7 @@ when they were written. What it was made from is named too: a piece that was mad
 else is not the piece that is looked for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -53,6 +54,11 @@ class Written:
     def of(cls, path: Path) -> "Written":
         """Of a file that has just been written."""
         return cls(bytes=path.stat().st_size, crc32=file_crc32(path))
+
+
+def identity_of(files: Mapping[str, Written]) -> str:
+    """Identity of files by their names and what they hold."""
+    return checksum_of({name: file.crc32 for name, file in files.items()})
 
 
 def verify(path: Path, written: Written) -> None:

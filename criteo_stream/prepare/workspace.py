@@ -160,22 +160,36 @@ class Workspace:
         """
         done: list[BlockRecord] = []
         while not (done and done[-1].last):
-            name = block_name(source, len(done))
-            path = self.blocks / f"{name}.json"
-            record = self.find(path, BlockRecord)
-            if record is None or record.task != task:
+            record = self.find_block(source, len(done), task)
+            if record is None:
                 break
-            if record.name != name:
-                raise damaged(path, f"it is of block {record.block} of input {record.source}")
             if record.end.lines != record.lines + (done[-1].end.lines if done else 0):
                 place = f"{done[-1].name} ends" if done else "its input begins"
-                raise damaged(path, f"it does not begin where {place}")
+                raise damaged(self._block(record.name), f"it does not begin where {place}")
             done.append(record)
         return done
 
+    def find_block(self, source: int, block: int, task: str) -> BlockRecord | None:
+        """The record of a block of an input, if it was read for this task.
+
+        Raises:
+            OutputError: the record is damaged.
+        """
+        name = block_name(source, block)
+        record = self.find(self._block(name), BlockRecord)
+        if record is None or record.task != task:
+            return None
+        if record.name != name:
+            what = f"it is of block {record.block} of input {record.source}"
+            raise damaged(self._block(name), what)
+        return record
+
     def record_block(self, record: BlockRecord) -> None:
         """Record a block whose scratch is written."""
-        write_record(self.blocks / f"{record.name}.json", record, unique=True)
+        write_record(self._block(record.name), record, unique=True)
+
+    def _block(self, name: str) -> Path:
+        return self.blocks / f"{name}.json"
 
     def read(self, path: Path, kind: type[_Record]) -> _Record:
         """Read the record of a finished piece of work.

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ CONTENT = bytes(range(256)) * 4000
 @pytest.fixture(autouse=True)
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The host's own disk."""
+    get_temp_dir()  # of processes that are started, whose sockets need a short path
     found = tmp_path / "disk"
     found.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(found))
