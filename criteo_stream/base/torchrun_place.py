@@ -6,6 +6,8 @@ which give an address to meet at.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from criteo_stream.base.errors import UsageError
@@ -72,3 +74,17 @@ def _nonsense(name: str, text: str, expected: str) -> UsageError:
 def is_writer(*, any_launcher: bool = False) -> bool:
     """Whether this process writes files and prints results."""
     return place(any_launcher=any_launcher).rank == 0
+
+
+@contextmanager
+def without_odd_local_rank() -> Iterator[None]:
+    """Import libraries that read LOCAL_RANK as a number, where another program's is none."""
+    text = os.environ.get("LOCAL_RANK", "0")
+    is_odd = not (text.isascii() and text.isdecimal())
+    if is_odd:
+        del os.environ["LOCAL_RANK"]
+    try:
+        yield
+    finally:
+        if is_odd:
+            os.environ["LOCAL_RANK"] = text

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.ranks import ALONE, Ranks
+from criteo_stream.base.torchrun_place import without_odd_local_rank
 from criteo_stream.metrics import auc
 from criteo_stream.metrics.figures import DetailedEvaluation, Evaluation
 from criteo_stream.metrics.intervals import Interval, mean_interval
@@ -30,7 +31,8 @@ class BinaryMetrics:
 
     def __init__(self, ranks: Ranks = ALONE, exact_rows: int = EXACT_ROWS) -> None:
         # torchmetrics takes as long to load as PyTorch, and training begins without it.
-        from criteo_stream.metrics.click_sums import ClickSums
+        with without_odd_local_rank():
+            from criteo_stream.metrics.click_sums import ClickSums
 
         self._scores = ScoreCounter(ranks, exact_rows)
         self._sums = ClickSums(ranks)
