@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.train_step import StockFM
+from criteo_stream.base.memory import keep_freed_memory
 from criteo_stream.data.dataset import Batch, CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, action="append", help="default 2048 and 8192")
     parser.add_argument("--repetitions", type=int, help="default 7, quick 3")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the command does
     with ExitStack() as stack:
         data = arguments.data
         if data is None:

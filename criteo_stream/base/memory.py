@@ -4,6 +4,7 @@ Anonymous and shared memory: ``Pss_Anon + Pss_Shmem`` of ``/proc/PID/smaps_rollu
 that the kernel can drop (files read, written or mapped) does not count.
 """
 
+import ctypes
 import os
 import re
 import threading
@@ -12,9 +13,27 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from criteo_stream.base.control_groups import group_free_bytes
+
+
+_KEPT_BYTES: Final = 64 << 20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of ``mallopt``."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again, in place of handing it back to the system.
+
+    Each step of a training takes and frees the same megabytes, and pages that come from the system
+    are cleared first: a tenth of the time. glibc only; elsewhere nothing changes. Allocations of
+    more than 64 MiB are still handed back.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            library.mallopt(parameter, _KEPT_BYTES)
 
 
 def tree_bytes(pid: int) -> int:

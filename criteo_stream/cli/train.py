@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from criteo_stream.base.memory import keep_freed_memory
 from criteo_stream.base.options import declared
 from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
@@ -59,6 +60,7 @@ def train(
 
     from criteo_stream.train.trainer import Trainer
 
+    keep_freed_memory()
     trainer = Trainer(
         data,
         out,

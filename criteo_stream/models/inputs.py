@@ -83,7 +83,7 @@ class FieldInputs(nn.Module):
             nn.Parameter(torch.zeros(d_numerical, n_classes)) if numeric == "value" else None
         )
         for rows in (self.table.weight, self.numeric_weight):
-            if rows is not None:
+            if rows is not None and not rows.is_meta:
                 nn.init.normal_(rows, std=init_scale)
                 with torch.no_grad():
                     rows[:, :n_classes] = 0

@@ -1,5 +1,6 @@
 """Row-wise Adam: the update of ``torch.optim.SparseAdam`` on coalesced gradients."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, overload
@@ -17,7 +18,17 @@ ROWS_AT_ONCE: Final = 4096
 """Rows to update at once on a CPU: they, their moments and gradient stay in the L2 cache."""
 
 
-class RowwiseSparseAdam(torch.optim.SparseAdam):
+class WithoutCompiler(torch.optim.Optimizer):
+    """An optimizer that does not load PyTorch's compiler to tell it that it cannot be compiled.
+
+    That takes a second, and nothing here is compiled by it.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class RowwiseSparseAdam(WithoutCompiler, torch.optim.SparseAdam):
     """``torch.optim.SparseAdam`` on coalesced gradients, several times faster.
 
     The update and the state are the same, so either loads the other's state dict. Rows are

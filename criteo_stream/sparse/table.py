@@ -18,9 +18,8 @@ class FusedTable(nn.Embedding):
 
     def __init__(self, rows: int, linear_columns: int, d_embed: int) -> None:
         width = linear_columns + d_embed
-        # On the meta device at first, so that the weight is allocated and filled only once.
-        super().__init__(rows, width, sparse=True, device="meta")
-        self.weight = nn.Parameter(table_zeros(rows, width))  # [N, linear + k]
+        weight = table_zeros(rows, width)  # [N, linear + k]
+        super().__init__(rows, width, sparse=True, _weight=weight)
         self.linear_columns = linear_columns
         keep_coalesced(self.weight)
 

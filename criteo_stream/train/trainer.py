@@ -20,9 +20,7 @@ from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import DetailedEvaluation
 from criteo_stream.models import check_model
-from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
-from criteo_stream.predict.scorer import Predictions, predict_run
 from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 from criteo_stream.runs.execution import Execution, ExecutionKeywords
 from criteo_stream.runs.folder import RunFolder
@@ -32,6 +30,8 @@ from criteo_stream.train.result import TrainResult
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from criteo_stream.predict.scorer import Predictions
 
 
 class Trainer:
@@ -124,6 +124,8 @@ class Trainer:
 
     def evaluate(self, split: str = "test", data: Path | str | None = None) -> DetailedEvaluation:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""
+        from criteo_stream.predict.evaluate import evaluate_run
+
         return evaluate_run(
             self.folder.path,
             split,
@@ -135,8 +137,10 @@ class Trainer:
 
     def predict(
         self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any
-    ) -> Predictions:
+    ) -> "Predictions":
         """Score raw lines with the best weights; see `predict_run`."""
+        from criteo_stream.predict.scorer import predict_run
+
         inputs = [raw] if isinstance(raw, str | Path) else raw
         return predict_run(
             self.folder.path,
