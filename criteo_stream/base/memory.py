@@ -17,7 +17,6 @@ from typing import Final, Self
 
 from criteo_stream.base.control_groups import group_free_bytes
 
-
 _KEPT_BYTES: Final = 64 << 20
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``."""

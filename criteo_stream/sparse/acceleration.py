@@ -27,10 +27,12 @@ class Kernels(NamedTuple):
 
     sort_columns: Kernel
     join_columns: Kernel
+    count_merged: Kernel
+    add_merged: Kernel
     gather: Kernel
     adam: Kernel
     rows_at_once: int
-    """Table rows of a task of the latter two."""
+    """Table rows of a task of `gather` and `adam`."""
 
 
 def kernels(*tensors: torch.Tensor) -> Kernels | None:
@@ -99,12 +101,13 @@ def _compiled() -> Kernels | None:
         return None
 
     def compiled(*, cache: bool) -> Kernels:
-        made: list[Kernel] = [
-            numba.njit(f"void({', '.join(types)})", **OPTIONS, cache=cache)(function)
+        made = {
+            function.__name__: numba.njit(f"void({', '.join(types)})", **OPTIONS, cache=cache)(
+                function
+            )
             for function, types in SIGNATURES.items()
-        ]
-        sort, join, gather, adam = made
-        return Kernels(sort, join, gather, adam, ROWS_AT_ONCE)
+        }
+        return Kernels(**made, rows_at_once=ROWS_AT_ONCE)
 
     try:
         return compiled(cache=_can_cache())

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from criteo_stream.sparse.deferred import deferred
 from criteo_stream.sparse.gradients import coalesced
-from criteo_stream.sparse.grouping import lookup_gradient
+from criteo_stream.sparse.merging import merged
 
 
 def distributed(model: nn.Module) -> DistributedDataParallel:
@@ -71,24 +71,24 @@ def average_sparse(gradient: Tensor) -> Tensor:
     dist.all_gather(counts, mine)
     lengths: list[int] = torch.cat(counts).tolist()  # each rank's U
     longest = max(lengths)
-    all_rows = _gather(rows.to(torch.int32), longest, lengths)  # int32 [ΣU]
-    all_values = _gather(values, longest, lengths)  # [ΣU, d]
-    return lookup_gradient(all_rows, all_values.div_(world_size), gradient.shape)
+    all_rows = _gather(rows.to(torch.int32), longest)  # int32 [W, longest]
+    all_values = _gather(values, longest)  # [W, longest, d]
+    return merged(all_rows, all_values.div_(world_size), lengths, gradient.shape)
 
 
-def _gather(mine: Tensor, longest: int, lengths: list[int]) -> Tensor:
-    """All ranks' entries end to end, in the order of ranks.
+def _gather(mine: Tensor, longest: int) -> Tensor:
+    """All ranks' entries, in the order of ranks.
 
     Args:
         mine: [U, …], this rank's entries.
-        longest: largest U of any rank; every rank sends as many, padded with zeros.
-        lengths: each rank's U.
+        longest: largest U of any rank; every rank sends as many, whatever is behind its own.
 
     Returns:
-        [ΣU, …].
+        [W, longest, …].
     """
-    padded = mine.new_zeros(longest, *mine.shape[1:])  # [longest, …]
+    padded = mine.new_empty(longest, *mine.shape[1:])  # [longest, …]
     padded[: len(mine)] = mine
-    received = [torch.empty_like(padded) for _ in lengths]  # [longest, …] each
-    dist.all_gather(received, padded)
-    return torch.cat([r[:length] for r, length in zip(received, lengths, strict=True)])
+    padded[len(mine) :] = 0
+    received = mine.new_empty(dist.get_world_size(), *padded.shape)  # [W, longest, …]
+    dist.all_gather(list(received.unbind()), padded)
+    return received

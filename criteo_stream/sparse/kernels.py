@@ -28,6 +28,9 @@ _LINE: Final = 16
 OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 """How every kernel is compiled."""
 
+_NO_ROW: Final = 1 << 62
+"""Beyond every table row."""
+
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Control = NDArray[np.int64]
@@ -243,6 +246,87 @@ def join_columns(
                 places[members[column, place], column] = begin + number
 
 
+def count_merged(control: Control, begins: Any, rows: Ints, distinct: Control) -> None:
+    """Count the distinct rows that several ranks have together; a task is a range of rows.
+
+    Args:
+        control: see above.
+        begins: int64 [tasks + 1, W], where in each rank's rows every task begins.
+        rows: [W, n], every rank's, unique and ascending.
+        distinct: int64 [tasks], takes the numbers.
+    """
+    tasks, ranks = begins.shape[0] - 1, begins.shape[1]
+    places = np.empty(ranks, np.int64)
+    while True:
+        task = claim(control)
+        if task >= tasks:
+            break
+        places[:] = begins[task]
+        count = 0
+        while True:
+            lowest = np.int64(_NO_ROW)
+            for rank in range(ranks):
+                if places[rank] < begins[task + 1, rank]:
+                    lowest = min(lowest, np.int64(rows[rank, places[rank]]))
+            if lowest == _NO_ROW:
+                break
+            for rank in range(ranks):
+                if places[rank] < begins[task + 1, rank] and rows[rank, places[rank]] == lowest:
+                    places[rank] += 1
+            count += 1
+        distinct[task] = count
+
+
+def add_merged(
+    control: Control,
+    begins: Any,
+    first: Control,
+    rows: Ints,
+    values: Any,
+    sum_rows: Control,
+    sums: Floats,
+) -> None:
+    """Add up what several ranks have of each row, in the order of ranks; tasks as before.
+
+    Args:
+        control: see above.
+        begins: int64 [tasks + 1, W].
+        first: int64 [tasks + 1], where the distinct rows of every task begin among all.
+        rows: [W, n].
+        values: [W, n, d].
+        sum_rows: [U], takes the distinct rows.
+        sums: [U, d], takes the sums.
+    """
+    tasks, ranks = begins.shape[0] - 1, begins.shape[1]
+    width = sums.shape[1]
+    places = np.empty(ranks, np.int64)
+    while True:
+        task = claim(control)
+        if task >= tasks:
+            break
+        places[:] = begins[task]
+        for number in range(first[task], first[task + 1]):
+            lowest = np.int64(_NO_ROW)
+            for rank in range(ranks):
+                if places[rank] < begins[task + 1, rank]:
+                    lowest = min(lowest, np.int64(rows[rank, places[rank]]))
+            sum_rows[number] = lowest
+            target = sums[number]
+            is_first = True
+            for rank in range(ranks):
+                place = places[rank]
+                if place < begins[task + 1, rank] and rows[rank, place] == lowest:
+                    source = values[rank, place]
+                    if is_first:
+                        for column in range(width):
+                            target[column] = source[column] + np.float32(0)  # −0 becomes 0
+                    else:
+                        for column in range(width):
+                            target[column] += source[column]
+                    is_first = False
+                    places[rank] = place + 1
+
+
 def gather(control: Control, rows: NDArray[np.int64], table: Floats, out: Floats) -> None:
     """Copy rows of a table into the first columns of another.
 
@@ -331,10 +415,13 @@ def adam(
 
 
 _CONTROL, _ROWS = "int64[::1]", "int64[::1]"
+_TABLE: Final = "int64[:, ::1]"
 _INTS, _FLOATS, _VECTOR = "int32[:, ::1]", "float32[:, ::1]", "float32[::1]"
 SIGNATURES: Final[dict[Any, tuple[str, ...]]] = {
     sort_columns: (_CONTROL, _INTS, _INTS, _INTS, _INTS, _ROWS),
     join_columns: (_CONTROL, _ROWS, _INTS, _INTS, _INTS, _ROWS, "int32[::1]", _INTS),
+    count_merged: (_CONTROL, _TABLE, _INTS, _ROWS),
+    add_merged: (_CONTROL, _TABLE, _ROWS, _INTS, "float32[:, :, ::1]", _ROWS, _FLOATS),
     gather: (_CONTROL, _ROWS, _FLOATS, _FLOATS),
     adam: (_CONTROL, _ROWS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _VECTOR, _VECTOR),
 }
