@@ -105,6 +105,37 @@ class CategoricalColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extension:
+    """How the fit of a set extends that of another: known values keep their ids."""
+
+    lineage: Annotated[list[Fingerprint], Meta(min_length=1)]
+    """Fingerprints of the fits that this one extends, the oldest first."""
+    ids_before: list[Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]]
+    """Size of the id space of C1..C26 in the set that was extended; newer ids follow."""
+    counted: bool
+    """Whether that set had the counts of its rare values."""
+    outside: dict[str, Share]
+    """Per integer column, the share of new training values beyond the range of the tables."""
+    shifted: dict[str, Share]
+    """Per integer column, the largest difference between the tables' quantiles and the new ones."""
+    oov_before: dict[str, Share]
+    """Per categorical column, the share of new training values without an id in the set before."""
+    oov_after: dict[str, Share]
+    """The same with this fit."""
+
+    def __post_init__(self) -> None:
+        require(len(self.ids_before) == len(CATEGORICAL_COLUMNS), "ids_before: not C1 to C26")
+        for name, columns in (
+            ("outside", INTEGER_COLUMNS),
+            ("shifted", INTEGER_COLUMNS),
+            ("oov_before", CATEGORICAL_COLUMNS),
+            ("oov_after", CATEGORICAL_COLUMNS),
+        ):
+            found = getattr(self, name)
+            require(tuple(found) == columns, f"{name}: not {columns[0]} to {columns[-1]}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything about a prepared data set but the rows."""
 
@@ -127,6 +158,8 @@ class Manifest:
     """Equal for two sets whose ids and quantiles mean the same."""
     shards: dict[str, list[ShardEntry]]
     """Per split, in order."""
+    extension: Extension | None = None
+    """Of a set that extends another."""
     rejected: FileEntry | None = None
     """The list of malformed lines; None where there were none, and in older sets."""
     times: dict[str, object] = field(default_factory=dict)
@@ -147,6 +180,9 @@ class Manifest:
         require(tuple(c.column for c in self.numeric) == INTEGER_COLUMNS, "numeric: not I1 to I13")
         names = tuple(c.column for c in self.categorical)
         require(names == CATEGORICAL_COLUMNS, "categorical: not C1 to C26")
+        if self.extension:
+            grows = zip(self.categories, self.extension.ids_before, strict=True)
+            require(all(now >= before for now, before in grows), "ids_before: more than now")
         data = DataFolder(Path())
         fit = {str(path) for path in (data.quantiles, *map(data.vocabulary, CATEGORICAL_COLUMNS))}
         require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")
@@ -172,6 +208,15 @@ class Manifest:
     def categories(self) -> list[int]:
         """Size of the id space of C1..C26."""
         return [c.ids for c in self.categorical]
+
+    @property
+    def lineage(self) -> list[str]:
+        """Fingerprints of all fits whose ids mean the same here, the oldest first, this one last.
+
+        A model of one of them reads this set: ids that are beyond its tables are OOV to it.
+        """
+        before = self.extension.lineage if self.extension else []
+        return [*before, self.fit_fingerprint]
 
     def write(self, folder: Path) -> None:
         """Make ``folder`` a complete data set."""
