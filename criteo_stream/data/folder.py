@@ -29,6 +29,15 @@ class DataFolder:
         return self.vocabularies / f"{column}.parquet"
 
     @property
+    def all_counts(self) -> Path:
+        """The folder of `counts`."""
+        return self.path / "counts"
+
+    def counts(self, column: str) -> Path:
+        """The values of a categorical column that have no id, and how often each was seen."""
+        return self.all_counts / f"{column}.parquet"
+
+    @property
     def quantiles(self) -> Path:
         """The quantile tables of all integer columns."""
         return self.path / "quantiles.parquet"

@@ -154,6 +154,8 @@ class Manifest:
     categorical: list[CategoricalColumn]
     fit_files: list[FileEntry]
     """Vocabularies and quantiles."""
+    count_files: list[FileEntry] = field(default_factory=list)
+    """Counts of values without an id, to extend the fit with; none where they were not kept."""
     fit_fingerprint: Fingerprint
     """Equal for two sets whose ids and quantiles mean the same."""
     shards: dict[str, list[ShardEntry]]
@@ -186,6 +188,8 @@ class Manifest:
         data = DataFolder(Path())
         fit = {str(path) for path in (data.quantiles, *map(data.vocabulary, CATEGORICAL_COLUMNS))}
         require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")
+        counts = {str(data.counts(column)) for column in CATEGORICAL_COLUMNS}
+        require({entry.path for entry in self.count_files} in (counts, set()), "count_files")
         for split, entries in self.shards.items():
             for entry in entries:
                 require(data.is_shard(entry.path, split), f"{entry.path} is no shard of {split}")
@@ -263,7 +267,8 @@ class Manifest:
     def files(self) -> list[FileEntry]:
         """Every file that the manifest answers for."""
         rejected = [self.rejected] if self.rejected else []
-        return [*self.fit_files, *rejected, *(e for s in SPLITS for e in self.shards[s])]
+        fit = [*self.fit_files, *self.count_files]
+        return [*fit, *rejected, *(e for s in SPLITS for e in self.shards[s])]
 
 
 def verify_file(folder: Path, entry: FileEntry) -> None:

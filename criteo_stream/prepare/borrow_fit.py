@@ -10,16 +10,11 @@ from criteo_stream.base.schema import INTEGER_COLUMNS
 from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
+from criteo_stream.prepare.collect_fit import Fit, encode_with
+from criteo_stream.prepare.fit_records import FittedRecord, fitted_columns, verify_fitted
 from criteo_stream.prepare.quantiles import write_table
 from criteo_stream.prepare.read_fit import read_fit_tables
-from criteo_stream.prepare.stage2_fit import (
-    Fit,
-    FittedRecord,
-    encode_with,
-    fitted_columns,
-    verify_fitted,
-)
-from criteo_stream.prepare.vocabulary import write_lookup
+from criteo_stream.prepare.read_vocabulary import write_lookup
 from criteo_stream.prepare.work_records import FittedCategorical, FittedNumeric, Written
 from criteo_stream.prepare.workspace import Workspace
 
@@ -48,7 +43,8 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
             continue
         vocabulary, lookup = data.vocabulary(column), workspace.lookup(column)
         copied = _copy(source, data, vocabulary, entries)
-        write_lookup(vocabulary, lookup, categorical.ids)
+        extended = manifest.extension is not None
+        write_lookup(vocabulary, lookup, categorical.ids, is_extended=extended)
         fitted[column] = FittedCategorical(
             made_from=manifest.fit_fingerprint,
             distinct=categorical.distinct,
@@ -62,6 +58,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
         numeric=manifest.numeric,
         categorical=manifest.categorical,
         files=manifest.fit_files,
+        extension=manifest.extension,
         encode_with=encode_with(fitted),
     )
 

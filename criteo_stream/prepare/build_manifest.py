@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
 from criteo_stream.data.manifest import FileEntry, InputEntry, Manifest, ShardEntry
-from criteo_stream.prepare.stage2_fit import Fit
+from criteo_stream.prepare.collect_fit import Fit
 from criteo_stream.prepare.work_records import BlockRecord
 from criteo_stream.raw.inputs import RawInput
 
@@ -47,7 +47,9 @@ def build_manifest(
         numeric=fit.numeric,
         categorical=fit.categorical,
         fit_files=fit.files,
+        count_files=fit.counts,
         fit_fingerprint=_fingerprint(fit),
+        extension=fit.extension,
         shards=shards,
         rejected=rejected,
         times=times,

@@ -67,12 +67,12 @@ def merge_in_parts(
     Yields:
         Like `merge`; the values ascend from part to part too.
     """
-    bounds = _cut(runs, max_entries)
+    bounds = cut(runs, max_entries)
     for low, high in pairwise(bounds):
         yield merge([run.open().between(low, high) for run in runs])
 
 
-def _cut(runs: Sequence[SpilledRun], max_entries: int) -> list[int]:
+def cut(runs: Sequence[SpilledRun], max_entries: int) -> list[int]:
     """Bounds of value ranges that hold about equally many entries, at most ``max_entries``."""
     total = sum(run.entries for run in runs)
     # One spare part and a dense sample keep a part of skewed values below the limit too.

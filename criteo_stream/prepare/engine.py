@@ -4,11 +4,11 @@ Both are executors of `concurrent.futures`, and nothing else of a cluster is use
 """
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from criteo_stream.base.errors import CriteoStreamError
 from criteo_stream.prepare.host import Host
@@ -21,6 +21,21 @@ Task = Callable[[str, int], None]
 _POLL_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 30.0
 """How long tasks that run may take to notice that they are no longer wanted."""
+
+
+class RunsTasks(Protocol):
+    """Runs tasks of one plan; see `run_tasks`."""
+
+    def __call__(
+        self,
+        task: Task,
+        *,
+        numbers: Sequence[int],
+        done: Callable[[int], None] = ...,
+        meanwhile: Callable[[], None] = ...,
+    ) -> None:
+        """Do the task for all numbers."""
+        ...
 
 
 def run_tasks(

@@ -58,7 +58,7 @@ class PrepareOptions:
     min_count: int | None = option(
         default=None,
         help="Replace values rarer than this in the training split by the OOV id.",
-        chosen_by="10, or 5 below 1M training rows",
+        chosen_by="10, or 5 below 1M training rows; with --extend as there",
         at_least=1,
     )
     max_vocabulary: int | None = option(
@@ -80,6 +80,17 @@ class PrepareOptions:
         "all rows are then test rows.",
         chosen_by="fitted on the training split",
     )
+    extend: Path | None = option(
+        default=None,
+        help="Extend the fit of this data set by the training rows: known values keep their ids, "
+        "new ones come after them, and quantiles stay. The new set holds the new rows only.",
+        chosen_by="fitted anew",
+    )
+    no_counts: bool = option(
+        default=False,
+        help="Do not keep the counts of values without an id; a set that extends this one then "
+        "counts them from its own rows on.",
+    )
     block_rows: int = option(
         default=BLOCK_ROWS, help="Make blocks of N lines; only tests with little data need fewer."
     )
@@ -89,10 +100,19 @@ class PrepareOptions:
         if sum(self.fractions) >= 1:
             valid, test = self.fractions
             raise UsageError(f"--valid {valid} and --test {test} leave nothing to train on")
+        if self.extend and self.fit_from:
+            raise UsageError(
+                "--extend and --fit-from exclude each other: a fit is extended, or used as it is"
+            )
         if not 1 <= self.block_rows <= BLOCK_ROWS:  # no flag: a constant of the format
             raise UsageError(f"block_rows is {self.block_rows}, expected 1 to {BLOCK_ROWS}")
         if (self.valid_files or self.test_files) and self.split != "random":
             raise UsageError(f"--valid-files and --test-files exclude --split {self.split}")
+
+    @property
+    def fit_of(self) -> Path | None:
+        """The data set whose fit is used or extended."""
+        return self.fit_from or self.extend
 
     @property
     def fractions(self) -> tuple[float, float]:
@@ -158,6 +178,8 @@ class PrepareKeywords(TypedDict, total=False):
     keep_order: bool
     short_lines: ShortLines
     fit_from: str | Path | None
+    extend: str | Path | None
+    no_counts: bool
     block_rows: int
     memory: str | int
     workers: int | None

@@ -23,6 +23,8 @@ TRASH_NAME: Final = ".criteo-stream-trash"
 _MANIFEST_WORDS: Final = {"format", "package_version", "fit_fingerprint", "shards"}
 _TASK_WORDS: Final = {"format", "package_version", "inputs"}
 _WORK_FOLDERS: Final = {"blocks", "fit", "encoded", "plans"}
+BEFORE_NAME: Final = "before"
+"""The working folder's copy of a fit that is extended."""
 _SHARD: Final = re.compile(r"part-\d{5,}\.parquet")
 
 
@@ -37,7 +39,7 @@ def refuse_foreign(data: DataFolder) -> None:
         return
     if not out.is_dir():
         raise OutputError(f"{out} exists and is not a folder: choose another --out")
-    work = [data.work, *(data.work / name for name in sorted(_WORK_FOLDERS))]
+    work = [data.work, *(data.work / name for name in sorted({BEFORE_NAME, *_WORK_FOLDERS}))]
     for path in (data.manifest, *_parts(data), *work, out / TRASH_NAME):
         if path.is_symlink():
             raise OutputError(
@@ -70,7 +72,8 @@ def _has_our_folders(work: Path) -> bool:
     """Whether a working folder is ours by its names, though its task is lost or damaged."""
     if not work.is_dir():
         return False
-    names = {path.name for path in work.iterdir()} - {"task.json", ".task.json.partial"}
+    others = {"task.json", ".task.json.partial", BEFORE_NAME}
+    names = {path.name for path in work.iterdir()} - others
     return names == _WORK_FOLDERS and all((work / name).is_dir() for name in names)
 
 
@@ -90,7 +93,7 @@ def clear(data: DataFolder) -> None:
             aside.parent.mkdir(exist_ok=True)
             _remove(aside)
             path.rename(aside)
-    for folder in (data.vocabularies, *map(data.split, SPLITS)):
+    for folder in _folders(data):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     sync_folder(data.path)
@@ -105,14 +108,18 @@ def finish_clearing(data: DataFolder) -> None:
 
 def _parts(data: DataFolder) -> list[Path]:
     """Files and folders of a set beside its manifest."""
-    return [data.quantiles, data.rejected, data.vocabularies, *map(data.split, SPLITS)]
+    return [data.quantiles, data.rejected, *_folders(data)]
+
+
+def _folders(data: DataFolder) -> list[Path]:
+    return [data.vocabularies, data.all_counts, *map(data.split, SPLITS)]
 
 
 def _files(data: DataFolder) -> Iterator[Path]:
     """Files of a set beside its manifest, finished or not, by the names that we give."""
     vocabularies = {data.vocabulary(column).name for column in CATEGORICAL_COLUMNS}
     yield from (data.quantiles, data.rejected)
-    for folder in (data.vocabularies, *map(data.split, SPLITS)):
+    for folder in _folders(data):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             name = final_name(path.name) or path.name
             if name in vocabularies or _SHARD.fullmatch(name):

@@ -75,7 +75,7 @@ def preprocess(
         UsageError: an option is unknown or makes no sense.
         InputError: raw input that is missing, damaged, malformed or changed meanwhile.
         OutputError: ``out`` is in use, holds something else, or the disk is full.
-        DataSetError: the set of ``fit_from`` is incomplete or damaged.
+        DataSetError: the set of ``fit_from`` or ``extend`` is incomplete or damaged.
     """
     arguments = [raw] if isinstance(raw, str | Path) else list(raw)
     with PeakMemory() as peak:
@@ -115,10 +115,11 @@ class _Preparation:
                 f"({self.layout.separators + 1} fields a line): a data set to train on needs "
                 "labels; `criteo-stream predict` takes unlabelled lines"
             )
-        if options.fit_from and options.fit_from.resolve() == out.resolve():
-            raise UsageError(f"--fit-from {options.fit_from} is --out itself: choose another --out")
-        if options.fit_from and DataFolder(options.fit_from).manifest.exists():
-            refuse_inside(out, options.fit_from)
+        flag = "--extend" if options.extend else "--fit-from"
+        if options.fit_of and options.fit_of.resolve() == out.resolve():
+            raise UsageError(f"{flag} {options.fit_of} is --out itself: choose another --out")
+        if options.fit_of and DataFolder(options.fit_of).manifest.exists():
+            refuse_inside(out, options.fit_of)
         for source in self.sources:
             if source.path.resolve().is_relative_to(out.resolve()):
                 raise UsageError(f"--out {out} holds the input {source}: choose another --out")

@@ -8,8 +8,8 @@ from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest, verify_file
 from criteo_stream.prepare.counts import UInt32Array
 from criteo_stream.prepare.quantiles import FittedColumn, read_tables
+from criteo_stream.prepare.read_vocabulary import read_vocabulary
 from criteo_stream.prepare.value_ids import Int32Array
-from criteo_stream.prepare.vocabulary import read_vocabulary
 
 
 def verify_fit(data: Path, manifest: Manifest) -> None:
@@ -55,4 +55,5 @@ def read_fit_vocabularies(
     """
     folder = DataFolder(data)
     sizes = zip(CATEGORICAL_COLUMNS, manifest.categories, strict=True)
-    return {c: read_vocabulary(folder.vocabulary(c), ids) for c, ids in sizes}
+    extended = manifest.extension is not None
+    return {c: read_vocabulary(folder.vocabulary(c), ids, is_extended=extended) for c, ids in sizes}

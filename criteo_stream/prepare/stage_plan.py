@@ -129,6 +129,9 @@ class FitPlan(StagePlan):
     blocks: list[BlockRecord]
     min_count: Positive
     max_vocabulary: Positive | None
+    keeps_counts: bool
+    extends: Fingerprint | None
+    """Identity of the fit in `Workspace.before` that is extended."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from criteo_stream.base.errors import InputError, OutputError
 from criteo_stream.base.progress import Progress
@@ -17,21 +17,21 @@ from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.prepare import tasks
 from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
 from criteo_stream.prepare.borrow_fit import borrow_fit
-from criteo_stream.prepare.engine import Engine, Task, run_tasks
-from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
-from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch, TooManyRejectsError
-from criteo_stream.prepare.scratch import remove_scratch
-from criteo_stream.prepare.splits import TRAIN, RangeSplit
-from criteo_stream.prepare.stage1_read import ReadWork
-from criteo_stream.prepare.stage2_fit import (
-    Fit,
-    FitWork,
-    collect_fit,
+from criteo_stream.prepare.collect_fit import Fit, collect_fit
+from criteo_stream.prepare.engine import Engine, RunsTasks, Task, run_tasks
+from criteo_stream.prepare.extend_fit import identity_of_fit, limits_of, take_before
+from criteo_stream.prepare.fit_records import (
     fingerprint_of,
     fitted_columns,
     refuse_after_encoding,
     verify_fitted,
 )
+from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
+from criteo_stream.prepare.read_watch import NewBlocks, ReadWatch, TooManyRejectsError
+from criteo_stream.prepare.scratch import remove_scratch
+from criteo_stream.prepare.splits import TRAIN, RangeSplit
+from criteo_stream.prepare.stage1_read import ReadWork
+from criteo_stream.prepare.stage2_fit import FitWork
 from criteo_stream.prepare.stage3_encode import (
     EncodeWork,
     by_split,
@@ -55,20 +55,7 @@ from criteo_stream.raw.layouts import Layout
 Item = TypeVar("Item")
 
 
-class _Run(Protocol):
-    """Runs tasks of one plan; see `run_tasks`."""
-
-    def __call__(
-        self,
-        task: Task,
-        *,
-        numbers: Sequence[int],
-        done: Callable[[int], None] = ...,
-        meanwhile: Callable[[], None] = ...,
-    ) -> None: ...
-
-
-def _read_elsewhere(run: _Run, left: Sequence[int], news: NewBlocks) -> None:
+def _read_elsewhere(run: RunsTasks, left: Sequence[int], news: NewBlocks) -> None:
     """Read inputs by tasks that are heard of by their records alone."""
     try:
         run(tasks.read_source, numbers=left, meanwhile=news.look)
@@ -183,35 +170,39 @@ class Stages:
                 "no row is in the training split, so there is nothing to fit: "
                 "check the inputs and the split options"
             )
-        min_count = self.options.min_count_for(rows)
-        if self.options.min_count is None:
+        before = take_before(self.options.extend, self.workspace.before)
+        extends = identity_of_fit(before) if before else None
+        min_count, max_vocabulary = limits_of(self.options, rows, before)
+        if before is None and self.options.min_count is None:
             self.tell(f"for {rows:,} training rows: --min-count {min_count}")
         make_folder(self.workspace.data.vocabularies)
-        done = fitted_columns(self.workspace, fingerprint_of(records))
+        if not self.options.no_counts:
+            make_folder(self.workspace.data.all_counts)
+        done = fitted_columns(self.workspace, fingerprint_of(records, extends))
         self._on_threads(lambda c: verify_fitted(self.workspace, c, done[c]), done)
         left = [n for n, column in enumerate(FEATURE_COLUMNS) if column not in done]
         if left:
             column = min(FEATURE_COLUMNS[number] for number in left)
             refuse_after_encoding(self.workspace, column, len(records))
-            self._fit_columns(records, left, min_count)
-        return collect_fit(self.workspace, records, min_count)
+            plan = FitPlan(
+                **self._common(),
+                blocks=list(records),
+                min_count=min_count,
+                max_vocabulary=max_vocabulary,
+                keeps_counts=not self.options.no_counts,
+                extends=extends,
+            )
+            self._fit_columns(plan, left)
+        return collect_fit(self.workspace, records, min_count, extends)
 
-    def _fit_columns(
-        self, records: Sequence[BlockRecord], left: Sequence[int], min_count: int
-    ) -> None:
-        entries = [sum(record.runs[c] for record in records) for c in FEATURE_COLUMNS]
+    def _fit_columns(self, plan: FitPlan, left: Sequence[int]) -> None:
+        entries = [sum(record.runs[c] for record in plan.blocks) for c in FEATURE_COLUMNS]
         reused = sum(entries) - sum(entries[number] for number in left)
-        plan = FitPlan(
-            **self._common(),
-            blocks=list(records),
-            min_count=min_count,
-            max_vocabulary=self.options.max_vocabulary,
-        )
         with (
             self._stage("fit", sum(entries), done=reused, unit="counts") as progress,
             self._tasks("fit", plan, FitWork) as run,
         ):
-            run(tasks.verify_block, numbers=range(len(records)))
+            run(tasks.verify_block, numbers=range(len(plan.blocks)))
             # Those with most entries first, so that no thread is left alone with a long one.
             run(
                 tasks.fit_column,
@@ -260,7 +251,7 @@ class Stages:
         }
 
     @contextmanager
-    def _tasks(self, kind: str, plan: StagePlan, work: Callable[..., Any]) -> Iterator[_Run]:
+    def _tasks(self, kind: str, plan: StagePlan, work: Callable[..., Any]) -> Iterator[RunsTasks]:
         """Run tasks of a plan; those in this process do ``work(path, plan, host)``."""
         with written(plan, kind) as path:
             host = self.engine.host

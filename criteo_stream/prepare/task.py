@@ -10,6 +10,7 @@ from criteo_stream.base.errors import OutputError
 from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.schema import FORMAT_VERSION
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.prepare.extend_fit import identity_of_fit
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.raw.inputs import RawInput
 from criteo_stream.raw.layouts import Layout
@@ -23,7 +24,7 @@ def task_of(
     The manifest records it as ``options``.
 
     Raises:
-        DataSetError: the set of ``fit_from`` is incomplete or damaged.
+        DataSetError: the set of ``fit_from`` is incomplete or damaged, or that of ``extend``.
     """
     task = {
         "format": FORMAT_VERSION,
@@ -34,6 +35,8 @@ def task_of(
     }
     if options.fit_from is not None:  # the set may move, its fit may not change
         task["fit_from"] = Manifest.read(options.fit_from).fit_fingerprint
+    if options.extend is not None:
+        task["extend"] = identity_of_fit(Manifest.read(options.extend))
     return task
 
 

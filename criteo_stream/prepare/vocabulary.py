@@ -7,34 +7,31 @@ enough and a histogram of their counts, the second turns each count into a rank.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from criteo_stream.base.errors import DataSetError
-from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, OOV_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
-from criteo_stream.data.parquet import opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
-from criteo_stream.prepare.value_ids import Int32Array, LookupFile
+from criteo_stream.prepare.counts_before import ExtendedCounts
+from criteo_stream.prepare.rare_counts import RareCounts, writing_rare_counts
+from criteo_stream.prepare.value_ids import LookupFile
 
 SLICE_ENTRIES: Final = 1 << 20
-_SCHEMA: Final = pa.schema(
+VOCABULARY_SCHEMA: Final = pa.schema(
     [
         pa.field("value", pa.uint32(), nullable=False),
         pa.field("id", pa.int32(), nullable=False),
         pa.field("count", pa.int64(), nullable=False),
     ]
 )
-_LOOKUP_SCHEMA: Final = pa.schema([_SCHEMA.field("value"), _SCHEMA.field("id")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,48 +41,74 @@ class VocabularyFacts:
     distinct: int
     known: int
     oov_rows: int
+    new_oov_before: int
+    """New rows whose value had no id before; all rows where nothing is extended."""
+    new_oov: int
+    """New rows whose value has none now."""
 
 
 def build_vocabulary(
-    parts: Iterable[tuple[UInt32Array, Int64Array]],
+    parts: Iterable[ExtendedCounts],
     path: Path,
     lookup_path: Path,
+    counts_path: Path | None,
     *,
     min_count: int,
     max_vocabulary: int | None,
+    known_before: int = 0,
 ) -> VocabularyFacts:
     """Write a column's vocabulary and its lookup file from counts in ascending value order.
+
+    Values that had an id keep it; those that come to have one get the ids after them.
 
     Args:
         parts: distinct values and their counts, ascending over all parts.
         path: the vocabulary, Parquet: value (uint32), id (int32), count (int64), by id.
         lookup_path: the known values and their ids by value, see `lookup`.
+        counts_path: takes the counts of all other values, see `rare_counts`; None drops them.
         min_count: rarer values become OOV.
         max_vocabulary: keep at most this many known values, the most frequent.
+        known_before: how many values had an id.
     """
-    with _scratch(lookup_path) as frequent, _scratch(lookup_path) as entries:
-        distinct, dropped, histogram = _keep_frequent(parts, frequent, min_count)
-        counts_seen = np.array(sorted(histogram, reverse=True), np.int64)
-        how_many = np.array([histogram[c] for c in counts_seen.tolist()], np.int64)
-        known = int(how_many.sum())
+    with ExitStack() as stack:
+        frequent = stack.enter_context(_scratch(lookup_path))
+        entries = stack.enter_context(_scratch(lookup_path))
+        rare = stack.enter_context(writing_rare_counts(counts_path)) if counts_path else None
+        found = _keep_frequent(parts, frequent, rare, min_count)
+        counts_seen = np.array(sorted(found.histogram, reverse=True), np.int64)
+        how_many = np.array([found.histogram[c] for c in counts_seen.tolist()], np.int64)
+        added = int(how_many.sum())
         if max_vocabulary is not None:
-            known = min(known, max_vocabulary)
+            added = min(added, max(0, max_vocabulary - known_before))
+        known = known_before + added
         # Rank of the first value with each count; moves on as values of that count are met.
         next_rank = dict(
             zip(counts_seen.tolist(), (np.cumsum(how_many) - how_many).tolist(), strict=True)
         )
         by_id = _ById(entries, known)
-        with atomic_path(lookup_path, unique=True) as partial, partial.open("wb") as file:
-            lookup = LookupFile(file, known)
-            for values, counts in _read_frequent(frequent):
-                ranks = _ranks(counts, next_rank)
-                kept = ranks < known
-                dropped += int(counts[~kept].sum())
-                values, counts, ranks = values[kept], counts[kept], ranks[kept]
-                lookup.add(values, (ranks + FIRST_KNOWN_ID).astype(np.int32))
-                by_id.put(ranks, values, counts)
+        oov_rows, new_oov = found.oov_rows, found.new_oov
+        partial = stack.enter_context(atomic_path(lookup_path, unique=True))
+        lookup = LookupFile(stack.enter_context(partial.open("wb")), known)
+        for values, counts, ids, new in _read_frequent(frequent):
+            places = ids.astype(np.int64) - FIRST_KNOWN_ID
+            unknown = ids == OOV_ID
+            places[unknown] = known_before + _ranks(counts[unknown], next_rank)
+            kept = places < known
+            oov_rows += int(counts[~kept].sum())
+            new_oov += int(new[~kept].sum())
+            if rare:
+                rare.add(values[~kept], counts[~kept])
+            values, counts, places = values[kept], counts[kept], places[kept]
+            lookup.add(values, (places + FIRST_KNOWN_ID).astype(np.int32))
+            by_id.put(places, values, counts)
         by_id.write(path)
-    return VocabularyFacts(distinct=distinct, known=known, oov_rows=dropped)
+    return VocabularyFacts(
+        distinct=found.distinct,
+        known=known,
+        oov_rows=oov_rows,
+        new_oov_before=found.new_oov_before,
+        new_oov=new_oov,
+    )
 
 
 @contextmanager
@@ -95,32 +118,57 @@ def _scratch(beside: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-_ENTRY = np.dtype([("value", np.uint32), ("count", np.int64)])
+_ENTRY = np.dtype(
+    [("values", np.uint32), ("counts", np.int64), ("ids", np.int32), ("new", np.int64)]
+)
+"""Of `ExtendedCounts`, by the names of its parts."""
+
+
+@dataclass(kw_only=True)
+class _Frequent:
+    """What the first pass counts."""
+
+    histogram: dict[int, int] = field(default_factory=dict)
+    """Values without an id so far, by their count: at most √(2 · rows) different ones exist."""
+    distinct: int = 0
+    oov_rows: int = 0
+    """Rows of values that are too rare."""
+    new_oov_before: int = 0
+    new_oov: int = 0
 
 
 def _keep_frequent(
-    parts: Iterable[tuple[UInt32Array, Int64Array]], file: IO[bytes], min_count: int
-) -> tuple[int, int, dict[int, int]]:
-    """Store the frequent values; return (distinct, rows of the others, values per count)."""
-    distinct = dropped = 0
-    histogram: dict[int, int] = {}  # at most √(2 · rows) different counts exist
-    for values, counts in parts:
-        distinct += len(values)
-        kept = counts >= min_count
-        dropped += int(counts[~kept].sum())
+    parts: Iterable[ExtendedCounts], file: IO[bytes], rare: RareCounts | None, min_count: int
+) -> _Frequent:
+    """Store the values that have an id or are frequent enough for one."""
+    found = _Frequent()
+    for values, counts, ids, new in parts:
+        unknown = ids == OOV_ID
+        kept = (counts >= min_count) | ~unknown
+        if rare:
+            rare.add(values[~kept], counts[~kept])
+        found.distinct += len(values)
+        found.oov_rows += int(counts[~kept].sum())
+        found.new_oov_before += int(new[unknown].sum())
+        found.new_oov += int(new[~kept].sum())
         entries = np.empty(int(kept.sum()), _ENTRY)
-        entries["value"], entries["count"] = values[kept], counts[kept]
+        entries["values"], entries["counts"] = values[kept], counts[kept]
+        entries["ids"], entries["new"] = ids[kept], new[kept]
         file.write(entries.data)
-        for count, times in zip(*np.unique(entries["count"], return_counts=True), strict=True):
-            histogram[int(count)] = histogram.get(int(count), 0) + int(times)
+        adopted = counts[kept & unknown]
+        for count, times in zip(*np.unique(adopted, return_counts=True), strict=True):
+            found.histogram[int(count)] = found.histogram.get(int(count), 0) + int(times)
     file.flush()
     file.seek(0)
-    return distinct, dropped, histogram
+    return found
 
 
-def _read_frequent(file: IO[bytes]) -> Iterable[tuple[UInt32Array, Int64Array]]:
-    while len(entries := np.fromfile(file, _ENTRY, SLICE_ENTRIES)):
-        yield entries["value"].copy(), entries["count"].copy()
+def _read_frequent(file: IO[bytes]) -> Iterable[ExtendedCounts]:
+    while True:
+        entries: np.ndarray[Any, np.dtype[np.void]] = np.fromfile(file, _ENTRY, SLICE_ENTRIES)
+        if not len(entries):
+            return
+        yield ExtendedCounts(**{name: entries[name].copy() for name in ExtendedCounts._fields})
 
 
 def _ranks(counts: Int64Array, next_rank: dict[int, int]) -> Int64Array:
@@ -135,6 +183,9 @@ def _ranks(counts: Int64Array, next_rank: dict[int, int]) -> Int64Array:
     return ranks
 
 
+_KNOWN = np.dtype([("value", np.uint32), ("count", np.int64)])
+
+
 class _ById:
     """Values and counts put in id order through a file, so that memory does not grow with them."""
 
@@ -143,117 +194,24 @@ class _ById:
         if known:
             # A mapped file must have its space before it is written to: a disk that fills up
             # under a mapping kills the process.
-            os.posix_fallocate(file.fileno(), 0, known * _ENTRY.itemsize)
-            self._entries = np.memmap(file, _ENTRY, "r+", shape=(known,))
+            os.posix_fallocate(file.fileno(), 0, known * _KNOWN.itemsize)
+            self._entries = np.memmap(file, _KNOWN, "r+", shape=(known,))
 
-    def put(self, ranks: Int64Array, values: UInt32Array, counts: Int64Array) -> None:
-        if len(ranks):
-            self._entries["value"][ranks] = values
-            self._entries["count"][ranks] = counts
+    def put(self, places: Int64Array, values: UInt32Array, counts: Int64Array) -> None:
+        if len(places):
+            self._entries["value"][places] = values
+            self._entries["count"][places] = counts
 
     def write(self, path: Path) -> None:
         encodings = {"value": "PLAIN"} | dict.fromkeys(("id", "count"), "DELTA_BINARY_PACKED")
         with (
             atomic_path(path, unique=True) as partial,
             pq.ParquetWriter(
-                partial, _SCHEMA, use_dictionary=False, column_encoding=encodings
+                partial, VOCABULARY_SCHEMA, use_dictionary=False, column_encoding=encodings
             ) as writer,
         ):
             for start in range(0, self._known, SLICE_ENTRIES):
                 entries = self._entries[start : start + SLICE_ENTRIES]
                 ids = np.arange(start, start + len(entries), dtype=np.int32) + FIRST_KNOWN_ID
                 columns = [entries["value"].copy(), ids, entries["count"].copy()]
-                writer.write_table(pa.table(columns, schema=_SCHEMA))
-
-
-def read_vocabulary(path: Path, ids: int) -> tuple[UInt32Array, Int32Array]:
-    """The known values of a vocabulary and their ids, by id.
-
-    Args:
-        path: the file.
-        ids: size of the column's id space (manifest).
-
-    Raises:
-        DataSetError: it is missing or no Parquet file, a value or an id is there twice, or one is
-            missing.
-    """
-    try:
-        with opened_parquet(path, _SCHEMA) as file:
-            _check_ids_and_counts(file, ids)
-            values = file.read(["value"])["value"].to_numpy()
-        _check_unique(np.sort(values))
-    except ValueError as error:
-        raise _no_vocabulary(path, error) from None
-    return values, np.arange(FIRST_KNOWN_ID, ids, dtype=np.int32)
-
-
-def write_lookup(vocabulary: Path, lookup_path: Path, ids: int) -> None:
-    """Write the lookup file of an existing vocabulary, value range by value range.
-
-    Args:
-        vocabulary: the file.
-        lookup_path: where to.
-        ids: size of the column's id space (manifest).
-
-    Raises:
-        DataSetError: as `read_vocabulary`.
-    """
-    try:
-        with opened_parquet(vocabulary, _SCHEMA) as file:
-            _check_ids_and_counts(file, ids)
-            _write_lookup(file, lookup_path)
-    except ValueError as error:
-        raise _no_vocabulary(vocabulary, error) from None
-
-
-def _write_lookup(file: pq.ParquetFile, lookup_path: Path) -> None:
-    known = file.metadata.num_rows
-    # Hash values spread evenly, so even ranges hold about equally many.
-    bounds = np.linspace(0, 2**32, known // SLICE_ENTRIES + 2, dtype=np.int64)
-    with atomic_path(lookup_path) as partial, partial.open("wb") as out:
-        lookup = LookupFile(out, known)
-        for low, high in pairwise(bounds.tolist()):
-            parts = [
-                batch.filter((pc.field("value") >= low) & (pc.field("value") < high))
-                for batch in file.iter_batches(SLICE_ENTRIES, columns=["value", "id"])
-            ]
-            table = pa.Table.from_batches(parts, _LOOKUP_SCHEMA).sort_by("value")
-            values = table["value"].to_numpy()
-            _check_unique(values)
-            lookup.add(values, table["id"].to_numpy())
-
-
-def _check_ids_and_counts(file: pq.ParquetFile, ids: int) -> None:
-    """Ids count up, and counts fall from slice to slice.
-
-    Raises:
-        ValueError: they do not.
-    """
-    after, least = FIRST_KNOWN_ID, np.iinfo(np.int64).max
-    for batch in file.iter_batches(SLICE_ENTRIES, columns=["id", "count"]):
-        if any(column.null_count for column in batch.columns):
-            raise ValueError("it has gaps")
-        found, counts = batch["id"].to_numpy(), batch["count"].to_numpy()
-        if not np.array_equal(found, np.arange(after, after + len(found))):
-            break
-        if len(counts) and (counts[0] > least or counts[-1] < 1 or (np.diff(counts) > 0).any()):
-            raise ValueError("its counts do not fall")
-        after, least = after + len(found), counts[-1] if len(counts) else least
-    if after != ids or file.metadata.num_rows != ids - FIRST_KNOWN_ID:
-        raise ValueError(f"its ids are not {FIRST_KNOWN_ID} to {ids - 1:,}, each once")
-
-
-def _check_unique(values: UInt32Array) -> None:
-    """Values that ascend.
-
-    Raises:
-        ValueError: one is there twice.
-    """
-    if (values[1:] == values[:-1]).any():
-        raise ValueError("a value is there twice")
-
-
-def _no_vocabulary(path: Path, reason: ValueError) -> DataSetError:
-    return DataSetError(
-        f"{path} is not what a fit writes ({reason}): restore it or prepare the set again"
-    )
+                writer.write_table(pa.table(columns, schema=VOCABULARY_SCHEMA))

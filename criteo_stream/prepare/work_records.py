@@ -19,6 +19,7 @@ from criteo_stream.base.records import (
     Crc32,
     Fingerprint,
     Positive,
+    Share,
     Whole,
     checksum_of,
     require,
@@ -184,8 +185,12 @@ class FittedNumeric:
 
     made_from: Fingerprint
     distinct: Count
-    """Distinct values in the training rows."""
+    """Distinct values in the training rows; of a fit that is extended, in its rows."""
     table: Written
+    outside: Count = 0
+    """New rows beyond the range of the table, where the fit is extended."""
+    shifted: Share = 0.0
+    """Largest difference between its quantiles and those of the new rows."""
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -204,6 +209,12 @@ class FittedCategorical:
     """Training rows whose value has no id of its own."""
     vocabulary: Written
     lookup: Written
+    counts: Written | None = None
+    """Of the values without an id, where they are kept."""
+    new_oov_before: Count = 0
+    """New rows whose value had no id before, where the fit is extended."""
+    new_oov: Count = 0
+    """New rows whose value has none."""
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""

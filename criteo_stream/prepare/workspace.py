@@ -24,7 +24,12 @@ from criteo_stream.base.storage import (
 )
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.prepare.lease import Lease, leased, owner_name, wait_for_owner
-from criteo_stream.prepare.ownership import clear, finish_clearing, refuse_foreign
+from criteo_stream.prepare.ownership import (
+    BEFORE_NAME,
+    clear,
+    finish_clearing,
+    refuse_foreign,
+)
 from criteo_stream.prepare.task import refuse_other_task
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
 
@@ -64,6 +69,15 @@ class Workspace:
     def lookup(self, column: str) -> Path:
         """A categorical column's known values and their ids, to encode with."""
         return self._fit / f"{column}.lookup"
+
+    @property
+    def before(self) -> DataFolder:
+        """The fit that is extended, copied: a data set's folder without shards."""
+        return DataFolder(self.data.work / BEFORE_NAME)
+
+    def sorted_before(self, column: str) -> Path:
+        """A categorical column's values before, in ascending order."""
+        return self._fit / f"{column}.before"
 
     def shards(self, number: int) -> Path:
         """The record of the shards of block ``number``, counted over all inputs."""
@@ -134,7 +148,7 @@ class Workspace:
 
     def tidy(self) -> None:
         """Remove what tasks that were killed left half-made among the set's files."""
-        for folder in (self.data.vocabularies, *map(self.data.split, SPLITS)):
+        for folder in (self.data.vocabularies, self.data.all_counts, *map(self.data.split, SPLITS)):
             _remove_half_made(folder)
 
     def _read_task(self) -> dict[str, object]:

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, OOV_ID
+from criteo_stream.prepare import read_vocabulary as read_vocabulary_module
 from criteo_stream.prepare import vocabulary
+from criteo_stream.prepare.counts_before import ExtendedCounts
+from criteo_stream.prepare.rare_counts import read_rare_counts
+from criteo_stream.prepare.read_vocabulary import read_vocabulary, write_lookup
 from criteo_stream.prepare.value_ids import HashedLookup, SortedLookup, open_lookup
-from criteo_stream.prepare.vocabulary import (
-    VocabularyFacts,
-    build_vocabulary,
-    read_vocabulary,
-    write_lookup,
-)
+from criteo_stream.prepare.vocabulary import VocabularyFacts, build_vocabulary
 from tests.prepare.test_counts import ADVERSARIAL, VALUES, shared_slots
 
 Counts = dict[int, int]
@@ -33,13 +32,25 @@ def build(
     folder: Path, counts: Counts, *, min_count: int = 1, most: int | None = None, size: int = 7
 ) -> tuple[VocabularyFacts, pl.DataFrame]:
     facts = build_vocabulary(
-        parts_of(counts, size),
+        (ExtendedCounts.of_new(*part) for part in parts_of(counts, size)),
         folder / "C1.parquet",
         folder / "C1.lookup",
+        folder / "C1.counts",
         min_count=min_count,
         max_vocabulary=most,
     )
     return facts, pl.read_parquet(folder / "C1.parquet")
+
+
+def counts_in(path: Path) -> Counts:
+    """Counts of the values without an id, each there once."""
+    found = [
+        pair
+        for values, counts in read_rare_counts(path)
+        for pair in zip(values.tolist(), counts.tolist(), strict=True)
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
 
 
 @given(COUNTS, st.integers(1, 8), st.none() | st.integers(1, 10), st.integers(1, 50))
@@ -57,12 +68,17 @@ def test_ids_go_by_descending_count_then_value(
     assert table["value"].to_list() == [v for v, _ in kept]
     assert table["count"].to_list() == [c for _, c in kept]
     assert table["id"].to_list() == list(range(FIRST_KNOWN_ID, FIRST_KNOWN_ID + len(kept)))
+    others = dict(ordered) | dict.fromkeys((v for v, _ in kept), 0)
+    oov_rows = sum(others.values())
     assert facts == VocabularyFacts(
         distinct=len(counts),
         known=len(kept),
-        oov_rows=sum(counts.values()) - sum(c for _, c in kept),
+        oov_rows=oov_rows,
+        new_oov_before=sum(counts.values()),
+        new_oov=oov_rows,
     )
-    assert sorted(p.name for p in folder.iterdir()) == ["C1.lookup", "C1.parquet"]
+    assert counts_in(folder / "C1.counts") == {v: c for v, c in others.items() if c}
+    assert sorted(p.name for p in folder.iterdir()) == ["C1.counts", "C1.lookup", "C1.parquet"]
 
 
 def test_slices_of_any_size_give_the_same_files(
@@ -96,7 +112,7 @@ def test_a_lookup_made_from_the_vocabulary_is_the_one_made_with_it(
 def test_a_large_lookup_is_written_range_by_range(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary, "SLICE_ENTRIES", 300)
+    monkeypatch.setattr(read_vocabulary_module, "SLICE_ENTRIES", 300)
     values = np.random.default_rng(2).integers(0, 2**32, 4000).tolist()
     facts, _ = build(tmp_path, {**dict.fromkeys(values, 1), 0: 9, 2**32 - 1: 5})
     ids = FIRST_KNOWN_ID + facts.known
