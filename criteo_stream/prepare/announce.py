@@ -6,7 +6,7 @@ from typing import Final
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import FEATURE_COLUMNS
-from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.manifest import Extension, Manifest
 from criteo_stream.prepare.disk_space import Estimate
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.work_records import BlockRecord
@@ -15,6 +15,10 @@ from criteo_stream.raw.beginning import Beginning
 from criteo_stream.raw.layouts import Layout
 
 _AT_EACH_END: Final = 15
+_LARGE_SHIFT: Final = 0.1
+"""Of quantiles: a tenth of the rows are where another tenth was."""
+_MUCH_OUTSIDE: Final = 0.05
+"""Share of values that are beyond a table's range, where all have the same quantile."""
 
 
 def plan_text(
@@ -85,4 +89,50 @@ def empty_vocabularies(manifest: Manifest) -> list[str]:
     return [
         f"no categorical value comes {manifest.min_count:,} times in the training split: every id "
         "is OOV, and models learn from the integers alone; use a smaller --min-count"
+    ]
+
+
+def extension_text(extension: Extension, categories: Sequence[int]) -> list[str]:
+    """What a fit adds to the one that it extends, and how far the new rows have drifted.
+
+    Args:
+        extension: of the manifest.
+        categories: size of the id space of C1..C26 now.
+    """
+    added = sum(categories) - sum(extension.ids_before)
+    before, after = extension.oov_before, extension.oov_after
+    worst = max(after, key=after.__getitem__)
+    outside = max(extension.outside, key=extension.outside.__getitem__)
+    shifted = max(extension.shifted, key=extension.shifted.__getitem__)
+    count = len(before)
+    lines = [
+        f"extended: {added:,} new ids; OOV are {sum(before.values()) / count:.2%} of the new "
+        f"training values before, {sum(after.values()) / count:.2%} now (at most "
+        f"{after[worst]:.2%}, {worst})",
+        f"drift: {extension.outside[outside]:.2%} of {outside} is beyond the range of its "
+        f"quantiles, at most; they have moved by {extension.shifted[shifted]:.3f} at most "
+        f"({shifted})",
+    ]
+    if not extension.counted:
+        lines.append(
+            "the set before kept no counts of rare values: they are counted from its values with "
+            "an id and the new rows alone"
+        )
+    return lines
+
+
+def large_drift(extension: Extension | None) -> list[str]:
+    """A warning where quantiles of an extended fit are far from the new rows."""
+    if extension is None:
+        return []
+    columns = [
+        column
+        for column, shift in extension.shifted.items()
+        if shift > _LARGE_SHIFT or extension.outside[column] > _MUCH_OUTSIDE
+    ]
+    if not columns:
+        return []
+    return [
+        f"{', '.join(columns)} have drifted far from the quantiles of the first set: models still "
+        "read them, but a set of all days, prepared anew, would spread them better"
     ]

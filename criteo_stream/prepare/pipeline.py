@@ -28,6 +28,8 @@ from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.announce import (
     empty_vocabularies,
+    extension_text,
+    large_drift,
     order_text,
     plan_text,
     reuse_text,
@@ -138,7 +140,8 @@ class _Preparation:
                 resumed, manifest = True, self._finished()
             else:
                 resumed, manifest = self._prepare(workspace, peak)
-                self.warnings += short_days(self.sources, manifest) + empty_vocabularies(manifest)
+                self.warnings += short_days(self.sources, manifest)
+                self.warnings += empty_vocabularies(manifest) + large_drift(manifest.extension)
             workspace.remove()
         return PrepareResult(
             out=self.out,
@@ -191,6 +194,10 @@ class _Preparation:
             )
             records = stages.read(done)
             fit = stages.fit(records)
+            if self.options.extend and fit.extension:
+                sizes = [column.ids for column in fit.categorical]
+                for line in extension_text(fit.extension, sizes):
+                    self._say(line)
             shards = stages.encode(records, fit)
         rejects = (reject for record in records for reject in record.rejects)
         rejected = write_rejects(workspace.data.rejected, rejects)

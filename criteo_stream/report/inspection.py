@@ -127,6 +127,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         "rejected_listed": listed,
         "splits": splits,
         "columns": columns,
+        "lineage": manifest.lineage,
         "verified": len(manifest.files()) if verify else 0,
     }
     text = [
@@ -161,6 +162,10 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
             ],
         ),
     ]  # fmt: skip
+    if manifest.extension:
+        known = sum(manifest.categories) - sum(manifest.extension.ids_before)
+        generations = ", ".join(manifest.lineage)
+        text += ["", f"generations of the fit: {generations}; {known:,} ids are new in the last"]
     if verify:
         text += ["", f"all {len(manifest.files())} files are sound, by checksum and by content"]
     return Inspection(figures, text)

@@ -6,6 +6,7 @@ from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.manifest import Manifest, ShardEntry, verify_file
 from criteo_stream.data.shards import ShardReader, row_group_sizes
+from criteo_stream.prepare.rare_counts import read_rare_counts
 from criteo_stream.prepare.read_fit import (
     read_fit_tables,
     read_fit_vocabularies,
@@ -25,6 +26,9 @@ def verify_data_set(data: Path, manifest: Manifest) -> None:
             verify_file(data, entry)
     read_fit_tables(data, manifest)
     read_fit_vocabularies(data, manifest)
+    for entry in manifest.count_files:
+        for _ in read_rare_counts(data / entry.path):
+            pass
     for split in SPLITS:
         for shard in manifest.shards[split]:
             _verify_positives(data, manifest, shard)

@@ -83,6 +83,7 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
         "preprocess twice": prepare_of("raw") | {"deaths": 2},
         "--restart": prepare_of("raw", "--restart") | {"begin": copied},
         "--fit-from": prepare_of("raw", "--fit-from", str(made / "data")),
+        "--extend": prepare_of("gz", "--extend", str(made / "data")),
         "train": train,
         "train twice": train | {"deaths": 2},
         "train on two ranks": train | {"ranks": 2},
@@ -107,7 +108,8 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
 
 
 NAMES = (
-    "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--fit-from", "train",
+    "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--fit-from", "--extend",
+    "train",
     "train twice", "train on two ranks", "export", "predict", "report",
 )  # fmt: skip
 
@@ -116,7 +118,9 @@ def check(name: str, made: Path, folder: Path, choose: Callable[[int], Sequence[
     return check_crash_points(folder=folder, choose=choose, **commands(made)[name])
 
 
-@pytest.mark.parametrize("name", ["preprocess", "--restart", "train", "export", "predict"])
+@pytest.mark.parametrize(
+    "name", ["preprocess", "--restart", "--extend", "train", "export", "predict"]
+)
 def test_some_crash_points(name: str, made: Path, tmp_path: Path) -> None:
     assert check(name, made, tmp_path, partial(chosen, FEW, seed=1)) >= FEW
 

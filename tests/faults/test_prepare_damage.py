@@ -206,6 +206,49 @@ def test_a_borrowed_fit_is_compared_too(
         prepare(raw, tmp_path / "new", **borrowed)
 
 
+def test_an_extended_fit_is_compared_too(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tmp_path / "first"
+    prepare(raw, first, **SETTINGS)
+    extending = {"extend": str(first), "block_rows": 150, "max_bad_rows": 5, "workers": 1}
+    prepare(raw, tmp_path / "whole", **extending)
+    halves = {"fit": (stage2_fit, "write_record", 30), "encode": (stages, "remove_scratch", 2)}
+    for stage, (module, name, calls) in halves.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stops_after(calls, getattr(module, name)))
+            with pytest.raises(StoppedError):
+                prepare(raw, tmp_path / stage, **extending)
+    out = tmp_path / "data"
+    for stage in halves:
+        again(tmp_path / stage, out)
+        prepare(raw, out, **extending)
+        assert content(out) == content(tmp_path / "whole")
+    damages = {
+        ".work/before/vocabulary/C4.parquet": "fit",
+        ".work/before/counts/C4.parquet": "fit",
+        ".work/before/quantiles.parquet": "fit",
+        ".work/before/manifest.json": "fit",
+        ".work/fit/C4.lookup": "encode",
+        "counts/C4.parquet": "encode",
+        "vocabulary/C4.parquet": "encode",
+    }
+    for name, stage in damages.items():
+        again(tmp_path / stage, out)
+        flip(out / name, random.Random(name))
+        with pytest.raises(CriteoStreamError, match=rf"{Path(name).name} is damaged"):
+            prepare(raw, out, **extending)
+    again(tmp_path / "fit", out)
+    flip(first / "counts/C4.parquet", random.Random(0))  # copied before
+    prepare(raw, out, **extending)
+    assert content(out) == content(tmp_path / "whole")
+    other = tmp_path / "other"
+    prepare(raw, other, **{**SETTINGS, "min_count": 3})
+    again(tmp_path / "fit", out)
+    with pytest.raises(CriteoStreamError, match=r"begun with extend = .*--restart"):
+        prepare(raw, out, **{**extending, "extend": str(other)})
+
+
 def test_half_made_files_of_a_killed_try_are_removed(
     raw: Path, stopped: dict[str, Path], expected: dict[str, Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

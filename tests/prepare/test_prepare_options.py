@@ -26,6 +26,7 @@ CONVERTED = {
     "valid_files": list[str] | tuple[str, ...],
     "test_files": list[str] | tuple[str, ...],
     "fit_from": str | Path | None,
+    "extend": str | Path | None,
     "memory": str | int,
 }
 """Options that callers may write in more ways than they are kept."""
