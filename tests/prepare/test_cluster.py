@@ -136,6 +136,16 @@ def test_workers_of_a_cluster_make_what_one_thread_makes(
     assert result.manifest.rejected is not None
 
 
+def test_a_cluster_extends_a_fit_as_one_thread_does(
+    cluster: str, raw: Path, tmp_path: Path
+) -> None:
+    prepare(raw / "day_0", tmp_path / "first", **BLOCKS)
+    extending = {**BLOCKS, "extend": tmp_path / "first"}
+    prepare(raw / "day_2", tmp_path / "threads", **extending)
+    prepare(raw / "day_2", tmp_path / "cluster", cluster=cluster, **extending)
+    assert content(tmp_path / "cluster") == content(tmp_path / "threads")
+
+
 def stopping_in(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop as if the process had ended when the first task of a stage is done."""
     real = stages.run_tasks
