@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         RunError,
         UsageError,
     )
+    from criteo_stream.daily.folder import DayRecord
+    from criteo_stream.daily.loop import ProgressiveResult, progressive
     from criteo_stream.data.dataset import CriteoDataset
     from criteo_stream.data.loader import CriteoLoader
     from criteo_stream.metrics.figures import DetailedEvaluation, Difference, Evaluation
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "base.errors": "CriteoStreamError DataSetError InputError OtherRankError OutputError RunError "
     "UsageError",
+    "daily.folder": "DayRecord",
+    "daily.loop": "ProgressiveResult progressive",
     "data.dataset": "CriteoDataset",
     "data.loader": "CriteoLoader",
     "metrics.figures": "DetailedEvaluation Difference Evaluation",
@@ -70,6 +74,7 @@ __all__ = [
     "CriteoLoader",
     "CriteoStreamError",
     "DataSetError",
+    "DayRecord",
     "DetailedEvaluation",
     "Difference",
     "Evaluation",
@@ -80,6 +85,7 @@ __all__ = [
     "OtherRankError",
     "OutputError",
     "PrepareResult",
+    "ProgressiveResult",
     "ProjectedInteraction",
     "RunError",
     "TrainConfig",
@@ -93,6 +99,7 @@ __all__ = [
     "plot",
     "predict_run",
     "preprocess",
+    "progressive",
     "write_report",
 ]
 

@@ -28,13 +28,24 @@ from criteo_stream.cli import predict as _predict  # isort: skip
 from criteo_stream.cli import inspect as _inspect  # isort: skip
 from criteo_stream.cli import export as _export  # isort: skip
 from criteo_stream.cli import report as _report  # isort: skip
+from criteo_stream.cli import progressive as _progressive  # isort: skip
 from criteo_stream.cli import demo as _demo  # isort: skip
 from criteo_stream.cli.app import app
 
 _MEMORY = "/dev/shm"
 _INTERRUPTED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 """Exit codes of commands that a signal ended, and of Typer's own while no command runs yet."""
-COMMANDS = (_preprocess, _train, _evaluate, _predict, _inspect, _export, _report, _demo)
+COMMANDS = (
+    _preprocess,
+    _train,
+    _evaluate,
+    _predict,
+    _inspect,
+    _export,
+    _report,
+    _progressive,
+    _demo,
+)
 """Modules whose import registers a command."""
 
 __all__ = ["app", "main"]
