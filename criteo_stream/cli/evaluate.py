@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, show
 from criteo_stream.cli.parameters import (
@@ -12,8 +14,8 @@ from criteo_stream.cli.parameters import (
     Json,
     Quiet,
     RunArgument,
-    SplitOption,
     TrustModel,
+    among,
     with_options,
 )
 from criteo_stream.runs.execution import Execution
@@ -23,7 +25,15 @@ from criteo_stream.runs.execution import Execution
 @with_options(Execution, only=("device",))
 def evaluate(
     run: RunArgument,
-    split: SplitOption = "test",
+    data_argument: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]", help="Data set to read, as --data.", show_default="as recorded"
+        ),
+    ] = None,
+    split: Annotated[
+        str, among((*SPLITS, "all"), help="Evaluate on this split, or on all rows.")
+    ] = "test",
     data: DataOption = None,
     against: Annotated[
         Path | None,
@@ -40,6 +50,9 @@ def evaluate(
     """Evaluate a run's best weights on a split, with 95 % intervals."""
     from criteo_stream.predict.evaluate import compare_runs, evaluate_run
 
+    if data_argument is not None and data is not None:
+        raise UsageError("the data set is given twice, as an argument and by --data: give it once")
+    data = data_argument or data
     if against is None:
         found = evaluate_run(
             run, split, data=data, plots=plots, trust_model=trust_model, quiet=quiet, **options

@@ -39,7 +39,8 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a tr
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        help="Read this data set of the same fit, such as one that has moved.",
+        help="Read this data set of the same fit, such as one that has moved, or of a fit that "
+        "extends it: values that are new there are OOV to the run.",
         show_default="as recorded",
     ),
 ]

@@ -7,7 +7,7 @@ import typer
 
 from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
-from criteo_stream.cli.parameters import Json, RawArgument, values_of, with_options
+from criteo_stream.cli.parameters import Json, Quiet, RawArgument, values_of, with_options
 from criteo_stream.daily.options import ProgressiveOptions
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
 from criteo_stream.runs.config import TrainConfig, refuse_unknown_model
@@ -18,11 +18,13 @@ _EXECUTING = ("device", "trust_model", "threads", "cache")
 
 
 @command
+@with_options(Execution, only=_EXECUTING)
+@with_options(PrepareOptions, PrepareExecution, only=_PREPARING)
 @with_options(ProgressiveOptions, TrainConfig)
-@with_options(PrepareOptions, PrepareExecution, Execution, only=(*_PREPARING, *_EXECUTING, "quiet"))
 def progressive(
     raw: RawArgument,
     out: Annotated[Path, typer.Option(help="Write sets, runs and figures into this folder.")],
+    quiet: Quiet = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -40,7 +42,7 @@ def progressive(
         keep=options["keep"],
         prepare={name: options[name] for name in _PREPARING},  # type: ignore[arg-type]
         execution={name: options[name] for name in _EXECUTING},  # type: ignore[arg-type]
-        quiet=options["quiet"],
+        quiet=quiet,
     )
     for warning in result.warnings:
         say(f"warning: {warning}")

@@ -81,22 +81,23 @@ class PairedDifference:
 
 def compare(
     models: Sequence[nn.Module],
-    dataset: CriteoDataset,
+    *datasets: CriteoDataset,
     ranks: Ranks,
-    *,
     workers: int = 1,
     quiet: bool = False,
 ) -> tuple[list[BinaryMetrics], Difference]:
-    """Score this rank's share of a split with two models, in two passes over the rows.
+    """Score this rank's share of some splits with two models, in two passes over the rows.
 
     Returns:
         Each model's metrics, and the first model's figures less the second's, over all ranks.
     """
     metrics = [BinaryMetrics(ranks) for _ in models]
-    for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
-        for model_metrics, x in zip(metrics, logits, strict=True):
-            model_metrics.update(x, label)
+    for dataset in datasets:
+        for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
+            for model_metrics, x in zip(metrics, logits, strict=True):
+                model_metrics.update(x, label)
     paired = PairedDifference([model_metrics.distinct_scores() for model_metrics in metrics], ranks)
-    for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
-        paired.update(logits, label)
+    for dataset in datasets:
+        for logits, label in scored(models, dataset, ranks, workers=workers, quiet=quiet):
+            paired.update(logits, label)
     return metrics, paired.difference()

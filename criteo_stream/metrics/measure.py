@@ -42,12 +42,17 @@ def scored(
 
 
 def measure(
-    model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
+    model: nn.Module,
+    *datasets: CriteoDataset,
+    ranks: Ranks,
+    workers: int = 1,
+    quiet: bool = False,
 ) -> BinaryMetrics:
-    """Score this rank's share of a split."""
+    """Score this rank's share of some splits."""
     metrics = BinaryMetrics(ranks)
-    for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
-        metrics.update(logits, label)
+    for dataset in datasets:
+        for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
+            metrics.update(logits, label)
     return metrics
 
 
@@ -55,4 +60,4 @@ def evaluate(
     model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
 ) -> Evaluation:
     """Score this rank's share of a split; figures over all ranks."""
-    return measure(model, dataset, ranks, workers=workers, quiet=quiet).compute()
+    return measure(model, dataset, ranks=ranks, workers=workers, quiet=quiet).compute()

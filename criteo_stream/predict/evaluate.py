@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from criteo_stream.base.errors import DataSetError, UsageError
 from criteo_stream.base.ranks import Ranks, process_group
@@ -18,13 +18,18 @@ from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.predict.restore import LoadedRun, load_run
 from criteo_stream.runs.folder import RunFolder
 
+ALL: Final = "all"
+EVALUATED: Final = (*SPLITS, ALL)
+"""What may be evaluated: a split, or all rows of a set."""
+
 
 class OpenedSplit(NamedTuple):
     """A run and a split, open for evaluation on one rank."""
 
     ranks: Ranks
     loaded: LoadedRun
-    dataset: CriteoDataset
+    datasets: list[CriteoDataset]
+    """That split, or all that have rows."""
 
 
 @contextmanager
@@ -43,26 +48,30 @@ def opened_split(
         RunError: the folder is not a run, or has no sound best checkpoint.
         DataSetError: the data set is missing, incomplete, of another fit, or the split is empty.
     """
-    if split not in SPLITS:
-        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
+    if split not in EVALUATED:
+        raise UsageError(f"--split {split} is not known: use {', '.join(EVALUATED)}")
     with process_group(device=device) as ranks:
         with ranks.all_or_none():
             loaded = load_run(run, data, trust_model=trust_model)
-            if not loaded.manifest.rows[split]:
+            splits = [s for s in SPLITS if split in (s, ALL) and loaded.manifest.rows[s]]
+            if not splits:
                 raise DataSetError(
                     f"the {split} split of {loaded.data} is empty: choose another --split"
                 )
         loaded.model.to(ranks.device)
-        dataset = CriteoDataset(
-            loaded.data,
-            split,
-            EVALUATION_BATCH,
-            lanes=max(LANES, ranks.world_size),
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            shuffle=False,
-        )
-        yield OpenedSplit(ranks, loaded, dataset)
+        datasets = [
+            CriteoDataset(
+                loaded.data,
+                one,
+                EVALUATION_BATCH,
+                lanes=max(LANES, ranks.world_size),
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                shuffle=False,
+            )
+            for one in splits
+        ]
+        yield OpenedSplit(ranks, loaded, datasets)
 
 
 def evaluate_run(
@@ -80,8 +89,9 @@ def evaluate_run(
 
     Args:
         run: folder of the run.
-        split: train, valid or test.
-        data: a data set with the same fit; default the one that the run was trained on.
+        split: train, valid or test, or all rows.
+        data: a data set with the same fit or one of its lineage, such as a newer day's; default the
+            one that the run was trained on.
         device: what computes, a `DeviceName`.
         workers: loader threads per rank.
         plots: draw calibration and ROC curve into ``RUN/plots``.
@@ -97,9 +107,9 @@ def evaluate_run(
     with opened_split(run, split, data, device=device, trust_model=trust_model) as (
         ranks,
         loaded,
-        dataset,
+        datasets,
     ):
-        metrics = measure(loaded.model, dataset, ranks, workers=workers, quiet=quiet)
+        metrics = measure(loaded.model, *datasets, ranks=ranks, workers=workers, quiet=quiet)
         scores = metrics.scores()
         if plots and ranks.is_writer:
             _draw(scores, split, run)
@@ -146,13 +156,13 @@ def compare_runs(
     with opened_split(run, split, data, device=device, trust_model=trust_model) as (
         ranks,
         loaded,
-        dataset,
+        datasets,
     ):
         with ranks.all_or_none():
             second = load_run(against, loaded.data, trust_model=trust_model)
         other = second.model.to(ranks.device)
         metrics, difference = compare(
-            [loaded.model, other], dataset, ranks, workers=workers, quiet=quiet
+            [loaded.model, other], *datasets, ranks=ranks, workers=workers, quiet=quiet
         )
         scores = [model_metrics.scores() for model_metrics in metrics]
         if plots and ranks.is_writer:

@@ -84,7 +84,7 @@ def export_run(
     """
     if form not in _FILES:
         raise UsageError(f"--format {form} is not known: use {', '.join(_FILES)}")
-    loaded = load_run(run, data, trust_model=trust_model)
+    loaded = load_run(run, data, trust_model=trust_model, own_fit=True)
     folder = user_path(out)
     refuse_inside(folder, loaded.data)
     with _claimed(folder, loaded), full_disk_explained(folder):

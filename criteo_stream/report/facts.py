@@ -108,20 +108,20 @@ def _measured(
     opened: OpenedSplit, before: Sequence[RunFacts], *, quiet: bool
 ) -> tuple[BinaryMetrics, Difference | None]:
     """The run's metrics, and its difference from the first run where both know the same rows."""
-    ranks, loaded, dataset = opened
+    ranks, loaded, datasets = opened
     if not before or before[0].data.fingerprint != loaded.manifest.fingerprint:
-        return measure(loaded.model, dataset, ranks, quiet=quiet), None
+        return measure(loaded.model, *datasets, ranks=ranks, quiet=quiet), None
     # That run's model was imported before.
     trusted = before[0].record.config.model
     first = load_run(before[0].path, loaded.data, trust_model=trusted).model.to(ranks.device)
-    metrics, difference = compare([loaded.model, first], dataset, ranks, quiet=quiet)
+    metrics, difference = compare([loaded.model, first], *datasets, ranks=ranks, quiet=quiet)
     return metrics[0], difference
 
 
 def _importance(opened: OpenedSplit) -> Importance:
     loaded, device = opened.loaded, opened.ranks.device
     # A batch has rows of every lane: the first is a sample of the whole split.
-    sample = CriteoDataset(loaded.data, opened.dataset.split, SAMPLE_ROWS, shuffle=False)
+    sample = CriteoDataset(loaded.data, opened.datasets[0].split, SAMPLE_ROWS, shuffle=False)
     (numeric, categorical), _ = next(iter(sample))
     loaded.model.eval()
     return importance(loaded.model, numeric.to(device), categorical.to(device))
@@ -129,7 +129,7 @@ def _importance(opened: OpenedSplit) -> Importance:
 
 def _data_facts(opened: OpenedSplit) -> DataFacts:
     data, manifest = opened.loaded.data, opened.loaded.manifest
-    integers, categories = column_facts(data, manifest, opened.dataset)
+    integers, categories = column_facts(data, manifest, opened.datasets[0])
     return DataFacts(
         path=str(data),
         fingerprint=manifest.fingerprint,

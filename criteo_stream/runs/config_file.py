@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.records import Fingerprint, RecordError, from_plain
+from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.toml import read_toml
 from criteo_stream.runs.config import ResolvedConfig
 
@@ -25,6 +26,10 @@ class RunRecord:
     """Fingerprint of the data set's content."""
     fit_fingerprint: str
     """Fingerprint of its vocabularies and quantiles."""
+    lineage: list[str]
+    """Fingerprints of all fits that it extends, the oldest first, itself last."""
+    categories: list[int]
+    """Size of the id space of C1..C26; empty in runs of versions that did not record it."""
     package_version: str
     from_run: str | None
     """Path of the run that its first weights are from."""
@@ -35,6 +40,10 @@ class _Data:
     path: _Text
     fingerprint: Fingerprint
     fit_fingerprint: Fingerprint
+    lineage: list[Fingerprint] = field(default_factory=list)
+    categories: list[Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]] = field(
+        default_factory=list
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,8 @@ def read_record(path: Path) -> RunRecord:
         data=tables.data.path,
         fingerprint=tables.data.fingerprint,
         fit_fingerprint=tables.data.fit_fingerprint,
+        lineage=[*(tables.data.lineage or [tables.data.fit_fingerprint])],
+        categories=[*tables.data.categories],
         package_version=tables.package.version,
         from_run=tables.start.get("from"),
     )

@@ -111,6 +111,8 @@ class RunFolder:
                 "path": str(utf8_path(data.resolve())),
                 "fingerprint": manifest.fingerprint,
                 "fit_fingerprint": manifest.fit_fingerprint,
+                "lineage": manifest.lineage,
+                "categories": manifest.categories,
             },
             "train": config.to_dict(),
         }

@@ -14,13 +14,14 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM, build_model, may_draw
-from criteo_stream.predict.restore import load_run, load_weights
+from criteo_stream.predict.restore import load_weights
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.state import TrainState, moments_in, random_state_in, weights_in
 from criteo_stream.sparse.exchange_lookups import LookupExchange
 from criteo_stream.train.early_stopping import EarlyStopping
+from criteo_stream.train.first_weights import take_first_weights
 from criteo_stream.train.meters import RunningLoss
 from criteo_stream.train.optimizers import Optimizers
 from criteo_stream.train.schedule import learning_rate_factor
@@ -63,25 +64,25 @@ class ActiveRun:
             torch.cuda.reset_peak_memory_stats(ranks.device)
         random = RandomNumbers(config.seed)
         model = build_model(config, manifest, random).to(ranks.device)
-        if from_run is not None:
-            first = load_run(from_run, data.data, trust_model=trust_model)
-            load_weights(model, first.model.state_dict(), from_run)
         on_gpu = ranks.device.type == "cuda"
         # Ranks exchange look-ups of models that sum up their vectors, of others gradients.
         fuse = on_gpu and (ranks.world_size == 1 or isinstance(model, FM))
+        optimizers = Optimizers(
+            model,
+            l2_linear=config.l2_linear,
+            l2_embedding=config.l2_embedding,
+            epsilon=config.epsilon,
+            fuse=fuse,
+            exchange=LookupExchange() if fuse and ranks.world_size > 1 else None,
+        )
+        if from_run is not None:
+            take_first_weights(model, optimizers, from_run, manifest, trust_model=trust_model)
         return cls(
             config=config,
             data=data,
             model=model,
             random=random,
-            optimizers=Optimizers(
-                model,
-                l2_linear=config.l2_linear,
-                l2_embedding=config.l2_embedding,
-                epsilon=config.epsilon,
-                fuse=fuse,
-                exchange=LookupExchange() if fuse and ranks.world_size > 1 else None,
-            ),
+            optimizers=optimizers,
             loss=RunningLoss(ranks),
             early_stopping=EarlyStopping(config.metric, config.patience),
         )
