@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from criteo_stream.base.errors import UsageError
+from criteo_stream.base.schema import SPLITS
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.compare import compare
 from criteo_stream.metrics.figures import DetailedEvaluation, Difference
@@ -68,6 +70,8 @@ def gather(
     Raises:
         CriteoStreamError: as `opened_split`, of the first run that it holds for.
     """
+    if split not in SPLITS:
+        raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
     found: list[RunFacts] = []
     for run, name in zip(runs, _names(runs), strict=True):
         with opened_split(run, split, data, trust_model=trust_model) as opened:

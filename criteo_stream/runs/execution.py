@@ -21,7 +21,8 @@ class Execution:
 
     from_run: Path | None = option(
         default=None,
-        help="Start from the best weights of this run.",
+        help="Start from the best weights of this run, with Adam's moments of them. The data set "
+        "may extend that run's: the tables then grow.",
         chosen_by="random weights",
         flag="from",
     )
