@@ -147,6 +147,7 @@ class Stages:
             ranges=[],
             valid=valid,
             test=test,
+            keep_negatives=self.options.keep_negatives,
             layout=self.layout.name,
             block_rows=self.options.block_rows,
             seed=self.options.seed,
@@ -181,7 +182,7 @@ class Stages:
         if not rows:
             raise InputError(
                 "no row is in the training split, so there is nothing to fit: "
-                "check the inputs and the split options"
+                "check the inputs, the split options and --keep-negatives"
             )
         min_count = self.options.min_count_for(rows)
         if self.options.min_count is None:
