@@ -31,9 +31,10 @@ def preprocess(
     if rows["rejected"]:
         told = left_out_text(rows["rejected"], result.rejected_listed, result.rejected_file)
         say(f"warning: {told}")
+    thinned = f", {rows['thinned']:,} negatives thinned" if "thinned" in rows else ""
     text = (
         f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"
-        f" ({rows['rejected']:,} rejected) in {result.seconds:.1f} s, "
+        f" ({rows['rejected']:,} rejected{thinned}) in {result.seconds:.1f} s, "
         f"{result.rows_per_second:,} rows/s, peak memory {format_size(result.peak_memory_bytes)}"
     )
     show(result.to_dict(), text, as_json=as_json)

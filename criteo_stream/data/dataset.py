@@ -16,6 +16,7 @@ from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.order import LANES, Order
 from criteo_stream.data.rank_share import share
 from criteo_stream.data.shards import ShardReader, row_group_sizes
+from criteo_stream.data.thinning import logit_shift
 from criteo_stream.data.verified import VerifiedFiles
 
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -110,6 +111,11 @@ class CriteoDataset(IterableDataset[Batch]):
     def steps(self) -> int:
         """Batches of an epoch, the same on every rank."""
         return self.order.steps
+
+    @property
+    def logit_shift(self) -> float:
+        """Add it to a model's logits where they meet this split's labels; see `thinning`."""
+        return logit_shift(self.manifest, self.split)
 
     def rows_in_batch(self, batch: int) -> int:
         """Rows of a global batch, over all ranks: what a summed loss is divided by."""

@@ -35,6 +35,7 @@ from criteo_stream.base.storage import difference, read_bytes, utf8_path, write_
 from criteo_stream.data.folder import DataFolder
 
 _COUNTED = (*SPLITS, "rejected", "read")
+_THINNED = "thinned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,8 @@ class Manifest:
     """The options that decide the output, as given to the fit and the encoding."""
     inputs: list[InputEntry]
     rows: dict[str, Count]
-    """Row conservation: train + valid + test + rejected = read."""
+    """Row conservation: train + valid + test + rejected + thinned = read; the key ``thinned`` is
+    there only where negative rows were left out of the training split."""
     row_group_rows: Positive
     """Rows of every row group but a shard's last."""
     min_count: Count
@@ -170,7 +172,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be true of a set, whatever the checksums say."""
-        require(set(self.rows) == set(_COUNTED), f"rows: expected {', '.join(_COUNTED)}")
+        counted = set(self.rows) - {_THINNED}
+        require(counted == set(_COUNTED), f"rows: expected {', '.join(_COUNTED)}")
+        require(self.rows.get(_THINNED, 1) > 0, "rows: thinned is 0")
         require(set(self.shards) == set(SPLITS), f"shards: expected {', '.join(SPLITS)}")
         accounted = sum(count for name, count in self.rows.items() if name != "read")
         require(accounted == self.rows["read"], "rows: they do not add up to the lines read")
@@ -202,11 +206,18 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """Identity of the content (16 hex digits), wherever and whenever the set was made."""
-        content = {
+        content: dict[str, object] = {
             "fit": self.fit_fingerprint,
             "shards": {s: [asdict(e) for e in self.shards[s]] for s in SPLITS},
         }
+        if self.thinned:  # a model's weights go by it
+            content[_THINNED] = self.thinned
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def thinned(self) -> int:
+        """Negative rows that were left out of the training split."""
+        return self.rows.get(_THINNED, 0)
 
     @property
     def categories(self) -> list[int]:

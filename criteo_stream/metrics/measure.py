@@ -27,15 +27,19 @@ def scored(
     workers: int = 1,
     quiet: bool = False,
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """This rank's share of a split, batch by batch: each model's logits [B], and labels [B]."""
+    """This rank's share of a split, batch by batch: each model's logits [B], and labels [B].
+
+    Logits are those of the split's own rows, also where its negatives were thinned.
+    """
     training = [model.training for model in models]
     for model in models:
         model.eval()
-    name = f"evaluate {dataset.split}"
+    name, shift = f"evaluate {dataset.split}", dataset.logit_shift
     loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
     with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
         for inputs, label in copied_ahead(loader, ranks.device):
-            yield [model(*inputs) for model in models], label
+            logits = [model(*inputs) for model in models]
+            yield [one + shift for one in logits] if shift else logits, label
             bar.advance(len(label))
     for model, was_training in zip(models, training, strict=True):
         model.train(was_training)

@@ -18,6 +18,7 @@ from criteo_stream.base.errors import UsageError
 from criteo_stream.base.random_numbers import RandomNumbers
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.thinning import click_rate
 from criteo_stream.models.bilinear import BilinearFFM
 from criteo_stream.models.deepfm import DeepFM
 from criteo_stream.models.ffm import FFM
@@ -55,13 +56,12 @@ def build_model(
     Raises:
         UsageError: no such model, or a user's that does not keep to the protocol.
     """
-    positives = sum(shard.positives for shard in manifest.shards["train"])
     options = InputOptions(
         numeric=config.numeric,
         bins=config.bins,
         numeric_mean=[column.mean_quantile for column in manifest.numeric],
         init_scale=config.init_scale,
-        click_rate=positives / max(1, manifest.rows["train"]),
+        click_rate=click_rate(manifest),
     )
     sizes = len(manifest.numeric), manifest.categories, config.embedding_dim
     model = find_model(config.model)

@@ -1,6 +1,7 @@
 """Which split the lines of each input go to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 from criteo_stream.base.errors import UsageError
@@ -89,9 +90,46 @@ def ranges_of(
         counts = [lines[number] for number in range(len(inputs))]
         tell(_tail_text(inputs, counts, valid, test))
         return tail_splits(counts, valid, test)
-    if options.fit_from is not None and options.valid is None and options.test is None:
+    if _all_test(options):
         return [WHOLLY_TEST] * len(inputs)
     return []
+
+
+def share_thinned(
+    inputs: Sequence[Beginning], options: PrepareOptions, named: Mapping[Path, RangeSplit]
+) -> float:
+    """About which share of all negative rows is left out of the training split.
+
+    Raises:
+        UsageError: some are to be left out, and no row goes to the training split.
+    """
+    if options.keep_negatives == 1:
+        return 0.0
+    share = _training_share(inputs, options, named)
+    if not share:
+        raise UsageError(
+            f"--keep-negatives {options.keep_negatives:g} thins the training split, and all rows "
+            "go to valid or test: leave it out, or change the split"
+        )
+    return (1 - options.keep_negatives) * share
+
+
+def _training_share(
+    inputs: Sequence[Beginning], options: PrepareOptions, named: Mapping[Path, RangeSplit]
+) -> float:
+    rows = [beginning.estimated_rows for beginning in inputs]
+    if named:
+        training = [_named_split(beginning.source, named) == WHOLLY_TRAIN for beginning in inputs]
+        return sum(compress(rows, training)) / max(1, sum(rows))
+    if options.split == "terabyte":
+        return 1 - rows[_last_day(inputs)] / max(1, sum(rows))
+    return 0.0 if _all_test(options) else 1 - sum(options.fractions)
+
+
+def _all_test(options: PrepareOptions) -> bool:
+    """Whether rows that could be split at random are encoded with another set's fit, unsplit."""
+    random = options.split == "random"
+    return random and options.fit_from is not None and options.valid is options.test is None
 
 
 def _by_file_text(inputs: Sequence[Beginning], splits: Sequence[RangeSplit]) -> str:

@@ -33,8 +33,10 @@ def build_manifest(
     """
     rows = {split: sum(entry.rows for entry in shards[split]) for split in SPLITS}
     rows["rejected"] = sum(record.rejected for record in records)
+    if thinned := sum(record.thinned for record in records):
+        rows["thinned"] = thinned
+    accounted = sum(rows.values())
     rows["read"] = sum(record.lines for record in records)
-    accounted = sum(rows[key] for key in (*SPLITS, "rejected"))
     assert accounted == rows["read"], f"{rows['read']} lines read, {accounted} accounted for"
     return Manifest(
         package_version=str(task["package_version"]),

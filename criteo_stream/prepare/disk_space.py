@@ -16,6 +16,8 @@ _SCRATCH_BYTES: Final = 100
 _SHARD_BYTES: Final = 100
 _VOCABULARY_BYTES: Final = 25
 _SPARE: Final = 64_000_000
+_NEGATIVES: Final = 0.7
+"""Of all rows, at least: 74 % of Kaggle's are negative, 97 % of 1TB's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +29,20 @@ class Estimate:
     """Scratch, vocabularies and shards at their common peak."""
 
 
-def estimate(inputs: Sequence[Beginning], blocks_in_flight: int) -> Estimate:
+def estimate(inputs: Sequence[Beginning], blocks_in_flight: int, thinned: float = 0.0) -> Estimate:
     """Estimate rows and disk from the inputs' sizes and beginnings.
 
     A block's scratch goes when its shards are there, so both exist only for the blocks in flight.
+
+    Args:
+        inputs: what is read.
+        blocks_in_flight: blocks at a time.
+        thinned: about which share of all negative rows is left out.
     """
     rows = sum(beginning.estimated_rows for beginning in inputs)
-    size = rows * (max(_SCRATCH_BYTES, _SHARD_BYTES) + _VOCABULARY_BYTES)
-    size += min(rows, blocks_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
+    kept = round(rows * (1 - _NEGATIVES * thinned))
+    size = kept * (max(_SCRATCH_BYTES, _SHARD_BYTES) + _VOCABULARY_BYTES)
+    size += min(kept, blocks_in_flight * BLOCK_ROWS) * min(_SCRATCH_BYTES, _SHARD_BYTES)
     return Estimate(rows=rows, bytes=size + _SPARE)
 
 

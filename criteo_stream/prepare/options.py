@@ -61,6 +61,12 @@ class PrepareOptions:
         chosen_by="10, or 5 below 1M training rows; with --extend as there",
         at_least=1,
     )
+    keep_negatives: float = option(
+        default=1.0,
+        help="Keep each negative row (label 0) of the training split with this probability; the "
+        "fit is made from the rows kept, valid and test stay whole.",
+        at_most=1,
+    )
     max_vocabulary: int | None = option(
         default=None,
         help="Keep at most N values per categorical column.",
@@ -106,6 +112,10 @@ class PrepareOptions:
             )
         if not 1 <= self.block_rows <= BLOCK_ROWS:  # no flag: a constant of the format
             raise UsageError(f"block_rows is {self.block_rows}, expected 1 to {BLOCK_ROWS}")
+        if self.keep_negatives <= 0:
+            raise UsageError(
+                f"--keep-negatives is {self.keep_negatives:g}, expected more than 0, at most 1"
+            )
         if (self.valid_files or self.test_files) and self.split != "random":
             raise UsageError(f"--valid-files and --test-files exclude --split {self.split}")
 
@@ -173,6 +183,7 @@ class PrepareKeywords(TypedDict, total=False):
     valid_files: list[str] | tuple[str, ...]
     test_files: list[str] | tuple[str, ...]
     min_count: int | None
+    keep_negatives: float
     max_vocabulary: int | None
     seed: int
     keep_order: bool

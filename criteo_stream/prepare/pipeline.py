@@ -34,7 +34,7 @@ from criteo_stream.prepare.announce import (
     plan_text,
     reuse_text,
 )
-from criteo_stream.prepare.assign_splits import named_splits
+from criteo_stream.prepare.assign_splits import named_splits, share_thinned
 from criteo_stream.prepare.build_manifest import build_manifest
 from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
@@ -125,6 +125,7 @@ class _Preparation:
         for source in self.sources:
             if source.path.resolve().is_relative_to(out.resolve()):
                 raise UsageError(f"--out {out} holds the input {source}: choose another --out")
+        self.share_thinned = share_thinned(self.inputs, options, self.named)
         self.stages: dict[str, dict[str, float]] = {}
         self.started = time.perf_counter()
 
@@ -169,7 +170,7 @@ class _Preparation:
         identity = checksum_of(task)
         done = [workspace.finished_blocks(n, identity) for n in range(len(self.inputs))]
         budget = self.execution.budget
-        needed = estimate(self.inputs, budget.threads)
+        needed = estimate(self.inputs, budget.threads, self.share_thinned)
         self._say(plan_text(self.inputs, self.layout, needed, budget, self.execution.cluster))
         if len(self.inputs) > 1:
             self._say(order_text(self.inputs))

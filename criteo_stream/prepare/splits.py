@@ -1,7 +1,8 @@
 """Which split a line belongs to, and in what order a block's rows are written: pure functions.
 
 The split of a line depends on the seed, its input's base name and its line number, or on its
-place in the whole; never on other lines, on workers or on where a run was interrupted.
+place in the whole; never on other lines, on workers or on where a run was interrupted. Whether a
+negative row of the training split is kept depends on the same three, by another hash.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from criteo_stream.base.schema import BLOCK_ROWS
 TRAIN: Final = 0
 VALID: Final = 1
 TEST: Final = 2
+THINNED: Final = 3
+"""No split: a negative row of the training split that is left out."""
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ROW = np.uint64(BLOCK_ROWS - 1)
@@ -88,14 +91,34 @@ def last_day_split(lines: int) -> RangeSplit:
     return RangeSplit(valid_from=0, test_from=lines // 2 + 1)
 
 
+def thin(
+    codes: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    line_numbers: npt.NDArray[np.int64],
+    *,
+    seed: int,
+    name: str,
+    keep_negatives: float,
+) -> npt.NDArray[np.uint8]:
+    """Leave out negative training rows at random, by (seed, input, line).
+
+    Returns:
+        Per line: its split's code, or THINNED.
+    """
+    left_out = _random_bits(f"{seed}\0{name}\0negatives", line_numbers) >= _share(keep_negatives)
+    left_out &= (codes == TRAIN) & (labels == 0)
+    return np.where(left_out, np.uint8(THINNED), codes)
+
+
 def written_order(
     codes: npt.NDArray[np.uint8], *, seed: int, name: str, block: int, keep_order: bool
 ) -> npt.NDArray[np.int64]:
     """The order in which a block's rows are written: by split, mixed within each.
 
     Returns:
-        int64 [n], a permutation of the block's rows: training rows first, then valid, then test;
-        within a split random by (seed, input, block), or as read with ``keep_order``.
+        int64 [n], a permutation of the block's rows: training rows first, then valid, then test,
+        then those that are left out; within a split random by (seed, input, block), or as read with
+        ``keep_order``.
     """
     if keep_order:
         return np.argsort(codes, kind="stable")

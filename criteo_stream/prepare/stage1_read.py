@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from criteo_stream.base.errors import InputError
@@ -18,7 +19,7 @@ from criteo_stream.base.schema import FEATURE_COLUMNS, LABEL, SPLITS
 from criteo_stream.prepare.host import Host
 from criteo_stream.prepare.read_watch import ReadWatch
 from criteo_stream.prepare.scratch import code_column, write_scratch
-from criteo_stream.prepare.splits import TRAIN, written_order
+from criteo_stream.prepare.splits import THINNED, TRAIN, thin, written_order
 from criteo_stream.prepare.stage_plan import ReadPlan, check_wanted
 from criteo_stream.prepare.work_records import BlockEnd, BlockRecord, LineCount, block_name
 from criteo_stream.raw.beginning import Beginning, read_beginning
@@ -174,11 +175,25 @@ class ReadWork:
             self._watch.advance(chunk.extent.lines)
             yield chunk
 
+    def _split_codes(self, block: "_ParsedBlock") -> npt.NDArray[np.uint8]:
+        """Per valid line of a block: its split, or that it is left out."""
+        lines = np.concatenate([chunk.line_numbers for chunk in block.chunks])
+        codes = self.plan.split(block.source, block.name).codes(lines)
+        if self.plan.keep_negatives == 1:
+            return codes
+        return thin(
+            codes,
+            np.concatenate([chunk.frame[LABEL].to_numpy() for chunk in block.chunks]),
+            lines,
+            seed=self.plan.seed,
+            name=block.name,
+            keep_negatives=self.plan.keep_negatives,
+        )
+
     def _finish(self, block: "_ParsedBlock") -> None:
         """Code and write a block, a few columns at a time, then its record; empties its chunks."""
         plan, chunks = self.plan, block.chunks
-        split = plan.split(block.source, block.name)
-        split_codes = split.codes(np.concatenate([c.line_numbers for c in chunks]))
+        split_codes = self._split_codes(block)
         order = written_order(
             split_codes,
             seed=plan.seed,
@@ -186,11 +201,13 @@ class ReadWork:
             block=block.block,
             keep_order=plan.keep_order,
         )
-        rows = np.bincount(split_codes, minlength=len(SPLITS)).tolist()
+        *rows, thinned = np.bincount(split_codes, minlength=len(SPLITS) + 1).tolist()
         rejected = sum(c.rejected for c in chunks)
         rejects = [reject for c in chunks for reject in c.rejects][:KEPT_OF_BLOCK]
         frames = [c.frame for c in chunks]
         chunks.clear()
+        if thinned:
+            order = _without_thinned(frames, order, split_codes != THINNED)
         label = pl.concat([frame[LABEL] for frame in frames]).to_numpy().take(order)
         parts = deque([frame[c] for frame in frames] for c in FEATURE_COLUMNS)
         frames.clear()
@@ -217,10 +234,26 @@ class ReadWork:
             rejected=rejected,
             rejects=rejects,
             files=written.files,
+            thinned=thinned,
         )
         if plan.shared:  # or a host that was cut off would write what a later try began anew
             check_wanted(self._path)
         self._workspace.record_block(record)
+
+
+def _without_thinned(
+    frames: list[pl.DataFrame], order: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Drop the rows of a block that are left out; the order of those that stay.
+
+    The other rows keep the order that they have without thinning: valid and test stay the same.
+    """
+    start = 0
+    for number, frame in enumerate(frames):
+        frames[number] = frame.filter(kept[start : start + frame.height])
+        start += frame.height
+    places = np.cumsum(kept) - 1
+    return places[order[: np.count_nonzero(kept)]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,8 @@ class ReadPlan(StagePlan):
     valid: float
     test: float
     """Fractions by hash, where ``ranges`` is empty."""
+    keep_negatives: float
+    """Probability with which a negative training row is kept."""
     layout: str
     block_rows: int = BLOCK_ROWS
     seed: int

@@ -134,6 +134,7 @@ class Stages:
             ranges=[],
             valid=valid,
             test=test,
+            keep_negatives=self.options.keep_negatives,
             layout=self.layout.name,
             block_rows=self.options.block_rows,
             seed=self.options.seed,
@@ -168,7 +169,7 @@ class Stages:
         if not rows:
             raise InputError(
                 "no row is in the training split, so there is nothing to fit: "
-                "check the inputs and the split options"
+                "check the inputs, the split options and --keep-negatives"
             )
         before = take_before(self.options.extend, self.workspace.before)
         extends = identity_of_fit(before) if before else None

@@ -33,6 +33,8 @@ def task_of(
         **to_dict(options),
         "layout": layout.name,
     }
+    if options.keep_negatives == 1:  # the same bytes as before there was the option
+        del task["keep_negatives"]
     if options.fit_from is not None:  # the set may move, its fit may not change
         task["fit_from"] = Manifest.read(options.fit_from).fit_fingerprint
     if options.extend is not None:
@@ -46,6 +48,9 @@ def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, obj
     Raises:
         OutputError: names the first option that differs, with both values.
     """
+    found, wanted = (  # a task that keeps all negatives does not say so
+        task | {"keep_negatives": task.get("keep_negatives", 1.0)} for task in (found, wanted)
+    )
     for key in [*wanted, *(k for k in found if k not in wanted)]:
         if found.get(key) != wanted.get(key):
             raise _other(out, key, found.get(key), wanted.get(key))

@@ -138,6 +138,8 @@ class BlockRecord:
     """The first of the malformed lines."""
     files: dict[str, Written]
     """The block's scratch files, by suffix."""
+    thinned: Count = 0
+    """Valid rows of no split: negatives that were left out of the training split."""
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -146,7 +148,8 @@ class BlockRecord:
         require(self.lines <= min(BLOCK_ROWS, end.lines), "lines: more than there are")
         require(end.lines <= end.bytes, "end: more lines than bytes")
         require(len(self.rows) == len(SPLITS), "rows: expected one number per split")
-        require(rows + self.rejected == self.lines, "lines: not the rows and the rejected ones")
+        accounted = rows + self.thinned + self.rejected
+        require(accounted == self.lines, "lines: not the rows, the thinned and the rejected ones")
         kept = min(self.rejected, KEPT_OF_BLOCK)
         require(len(self.rejects) == kept, "rejects: not as many as were kept")
         require(set(self.missing) == set(FEATURE_COLUMNS), "missing: not of all columns")

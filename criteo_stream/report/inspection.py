@@ -12,6 +12,7 @@ from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.terminal import visible
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.thinning import negatives_kept
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
 
@@ -130,10 +131,15 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         "lineage": manifest.lineage,
         "verified": len(manifest.files()) if verify else 0,
     }
+    thinned = ""
+    if manifest.thinned:
+        kept = f"{negatives_kept(manifest):.2%} of them kept"
+        thinned = f", {manifest.thinned:,} negatives of the training split thinned ({kept})"
     text = [
         f"{path}: data set {manifest.fingerprint}, layout {manifest.layout}, "
         f"{manifest.rows['read']:,} lines read, {manifest.rows['rejected']:,} rejected"
-        + (f" ({listed:,} of them listed in rejected.jsonl)" if manifest.rows["rejected"] else ""),
+        + (f" ({listed:,} of them listed in rejected.jsonl)" if manifest.rows["rejected"] else "")
+        + thinned,
         "",
         *_table(
             ("split", "rows", "click rate", "shards", "size", "bytes/row"),

@@ -14,6 +14,7 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.resident import MOST_ROWS, ROW_BYTES
+from criteo_stream.data.thinning import training_positives
 from criteo_stream.models import build_model
 from criteo_stream.runs.config import ResolvedConfig
 
@@ -155,11 +156,14 @@ def refuse_one_label(data: Path, manifest: Manifest) -> None:
         DataSetError: it is empty, or all of its labels are equal.
     """
     rows = manifest.rows["train"]
-    positives = sum(shard.positives for shard in manifest.shards["train"])
+    positives = training_positives(manifest)
     if not rows:
         raise DataSetError(f"the train split of {data} is empty: there is nothing to train on")
     if positives in (0, rows):
+        advice = "check the label column of the raw logs"
+        if positives and manifest.thinned:
+            advice = "prepare it with a larger --keep-negatives"
         raise DataSetError(
             f"all {rows:,} training labels of {data} are {int(positives > 0)}: "
-            "there is nothing to learn; check the label column of the raw logs"
+            f"there is nothing to learn; {advice}"
         )

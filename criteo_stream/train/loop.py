@@ -125,6 +125,10 @@ class TrainLoop:
             return GraphedStep(self._train_on, training.data.order.batch_size, device)
         return None
 
+    @cached_property
+    def _logit_shift(self) -> float:
+        return self.training.data.logit_shift
+
     def _train_on(self, batch: Batch) -> None:
         """The device's part of a step; nothing is read from it on a GPU."""
         training = self.training
@@ -134,6 +138,7 @@ class TrainLoop:
             batch,
             training.data.rows_in_batch(training.step % training.data.steps),
             self.ranks.world_size,
+            self._logit_shift,
         )
         training.loss.accumulate(loss)
 

@@ -27,7 +27,12 @@ class LossNotFiniteError(Exception):
 
 
 def train_step(
-    model: nn.Module, optimizers: Steps, batch: Batch, global_rows: int, world_size: int
+    model: nn.Module,
+    optimizers: Steps,
+    batch: Batch,
+    global_rows: int,
+    world_size: int,
+    logit_shift: float = 0.0,
 ) -> Tensor:
     """Train on this rank's rows of a global batch; a rank without rows takes part all the same.
 
@@ -38,6 +43,7 @@ def train_step(
         batch: of b rows, on the model's device.
         global_rows: rows of the global batch, over all ranks.
         world_size: number of ranks.
+        logit_shift: added to the logits, which are those of all rows, where negatives are thinned.
 
     Returns:
         The summed loss of the rows, float32 [], before the update. On a GPU nothing is read from
@@ -48,6 +54,8 @@ def train_step(
     """
     (numeric, categorical), label = batch
     logits = model(numeric, categorical)  # [b]
+    if logit_shift:
+        logits = logits + logit_shift
     loss_sum = F.binary_cross_entropy_with_logits(logits, label, reduction="sum")  # []
     # DDP averages gradients over ranks; this makes the average the global batch's mean.
     scaled: Tensor = loss_sum * (world_size / global_rows)
