@@ -32,7 +32,7 @@ probabilities are exactly those of the labels, and AUC and log loss follow from 
 
 from criteo_stream.synthetic.rows import CHUNK_ROWS, Chunk, generate
 from criteo_stream.synthetic.teacher import TEACHER_NAME
-from criteo_stream.synthetic.writing import LAYOUTS, write_synthetic
+from criteo_stream.synthetic.writing import LAYOUTS, write_days, write_synthetic
 
 __all__ = [
     "CHUNK_ROWS",
@@ -40,5 +40,6 @@ __all__ = [
     "TEACHER_NAME",
     "Chunk",
     "generate",
+    "write_days",
     "write_synthetic",
 ]

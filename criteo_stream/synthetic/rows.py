@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.schema import FEATURE_COLUMNS
+from criteo_stream.synthetic.drift import DAY_ROWS, Day, drifted
 from criteo_stream.synthetic.lines import LineFormatter
 from criteo_stream.synthetic.marginals import MARGINALS, MISSING, InverseTable
 from criteo_stream.synthetic.teacher import Teacher
@@ -35,7 +36,9 @@ class Chunk:
         return teacher().probabilities.take(self.logit_cells)
 
 
-def generate(rows: int, seed: int, start: int = 0, *, labelled: bool = True) -> Iterator[Chunk]:
+def generate(
+    rows: int, seed: int, start: int = 0, *, labelled: bool = True, day: Day | None = None
+) -> Iterator[Chunk]:
     """Draw the rows ``start`` … ``start + rows − 1`` of the endless log that a seed means.
 
     A row depends on the seed and its number alone. Memory is that of one chunk.
@@ -45,6 +48,7 @@ def generate(rows: int, seed: int, start: int = 0, *, labelled: bool = True) -> 
         seed: 0 … 2^64 − 1.
         start: number of the first row.
         labelled: lines with the label (40 columns), or without (39).
+        day: whose rows they are, numbered from its first; default the log without days.
 
     Raises:
         UsageError: a number is out of its range.
@@ -56,10 +60,12 @@ def generate(rows: int, seed: int, start: int = 0, *, labelled: bool = True) -> 
     ):
         if not hasattr(value, "__index__") or not 0 <= value < end:
             raise UsageError(f"the {name} is out of range: give a whole number from 0 to {end - 1}")
-    return _generate(rows, seed, start, labelled)
+    if day is not None and start + rows > DAY_ROWS:
+        raise UsageError(f"a day has at most {DAY_ROWS:,} rows")
+    return _generate(rows, seed, start + (day.start if day else 0), labelled, day)
 
 
-def _generate(rows: int, seed: int, start: int, labelled: bool) -> Iterator[Chunk]:
+def _generate(rows: int, seed: int, start: int, labelled: bool, day: Day | None) -> Iterator[Chunk]:
     formatter = LineFormatter(min(rows, CHUNK_ROWS), labelled=labelled)
     end = start + rows
     while start < end:
@@ -68,9 +74,12 @@ def _generate(rows: int, seed: int, start: int, labelled: bool) -> Iterator[Chun
         uniform = _uniform(seed, index)
         ranks = [table.ranks(u[part]) for table, u in zip(_inverses(), uniform, strict=False)]
         missing = _missing(uniform[len(FEATURE_COLUMNS) + 1 :], part)
+        shown = ranks
+        if day is not None:
+            shown, ranks = drifted(day, seed, index, part, ranks)
         cells = teacher().logit_cells(ranks, missing)
         labels = uniform[len(FEATURE_COLUMNS), part] < teacher().thresholds.take(cells)
-        yield Chunk(formatter.format(labels, ranks, missing), labels, cells)
+        yield Chunk(formatter.format(labels, shown, missing), labels, cells)
         start += len(labels)
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.storage import atomic_path, write_json
+from criteo_stream.base.storage import atomic_path, make_folder, write_json
+from criteo_stream.synthetic.drift import MOST_DAYS, Day
 from criteo_stream.synthetic.rows import Chunk, generate
 from criteo_stream.synthetic.teacher import TEACHER_NAME
 from criteo_stream.synthetic.truth import TruthSums
@@ -38,6 +39,8 @@ def write_synthetic(
     labelled: bool = True,
     probabilities: Path | None = None,
     truth: Path | None = None,
+    day: Day | None = None,
+    sums: TruthSums | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, str | int | float | None]:
     """Write a synthetic log, and what is the best that a model can reach on it.
@@ -54,6 +57,8 @@ def write_synthetic(
         probabilities: Parquet file with each row's true click probability: ``row`` int64 from 0
             on (the line in this file), ``probability`` float32.
         truth: JSON file with the dict that is returned.
+        day: whose rows they are; see `drift`.
+        sums: takes in the rows too, to add up files.
         progress: called with the number of rows of every chunk written.
 
     Returns:
@@ -78,15 +83,16 @@ def write_synthetic(
             raise UsageError(f"{target} is a folder: name a file")
         if not target.parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {target.parent} does not exist")
-    sums = TruthSums()
+    own = TruthSums()
     with (
         _opened(path) as file,
         _probability_writer(probabilities) as write_probabilities,
     ):
-        for chunk in generate(rows, seed, start, labelled=labelled):
+        for chunk in generate(rows, seed, start, labelled=labelled, day=day):
             file.write(chunk.lines)
             write_probabilities(chunk)
-            sums.add(chunk)
+            for counted in (own, sums) if sums else (own,):
+                counted.add(chunk)
             if progress:
                 progress(len(chunk.labels))
     result = {
@@ -96,8 +102,62 @@ def write_synthetic(
         "start": start,
         "layout": layout,
         "labelled": labelled,
-        **sums.figures(),
+        **own.figures(),
     }
+    if day is not None:
+        result |= {"day": day.number, "drift": day.drift}
+    if truth:
+        write_json(truth, result)
+    return result
+
+
+def write_days(
+    folder: Path,
+    days: int,
+    rows: int,
+    seed: int = 0,
+    *,
+    drift: float = 0.1,
+    suffix: str = "",
+    truth: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, object]:
+    """Write days of a log whose values come and go, ``folder/day_0`` and so on; see `drift`.
+
+    A day depends on the seed, the drift and its number alone.
+
+    Args:
+        folder: for the days; made if it does not exist.
+        days: how many.
+        rows: of each.
+        seed: chooses the rows, as for `write_synthetic`.
+        drift: share of the values that begin to be replaced per day, 0 to below 1.
+        suffix: of the files: nothing, ``.gz`` or ``.zst``.
+        truth: JSON file with the dict that is returned.
+        progress: called with the number of rows of every chunk written.
+
+    Returns:
+        ``days``, for each what `write_synthetic` returns, and ``all``, the figures of all rows.
+
+    Raises:
+        UsageError: as `write_synthetic`, or the number of days or the drift is out of its range.
+        OutputError: the disk is full.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise UsageError(f"the number of days is {days}, expected 1 to {MOST_DAYS}")
+    made = [Day(number, drift) for number in range(days)]
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the days")
+    make_folder(folder)
+    everything = TruthSums()
+    found = [
+        write_synthetic(
+            folder / f"day_{day.number}{suffix}", rows, seed, day=day, sums=everything,
+            progress=progress,
+        )
+        for day in made
+    ]  # fmt: skip
+    result: dict[str, object] = {"days": found, "all": everything.figures()}
     if truth:
         write_json(truth, result)
     return result
