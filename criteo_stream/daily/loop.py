@@ -11,6 +11,7 @@ from criteo_stream.base.paths import user_path
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.terminal import say
+from criteo_stream.daily.day_options import config_of_day
 from criteo_stream.daily.folder import DayRecord, ProgressiveFolder
 from criteo_stream.daily.options import ProgressiveOptions
 from criteo_stream.daily.table import draw_days, table_text
@@ -69,7 +70,8 @@ def progressive(
     Args:
         raw: one file a day: files, folders or globs.
         out: folder of the sets, runs and figures.
-        config: the options that decide the weights; one epoch a day unless it says otherwise.
+        config: the options that decide the weights; one epoch a day unless it says otherwise, and
+            for others that are open see `day_options`.
         keep: keep the sets and runs of this many latest days; None keeps all.
         prepare: options of `preprocess`; each day's set extends the one before.
         execution: how training is executed.
@@ -120,7 +122,7 @@ class _Days:
             self._refuse_other_days(records, sources)
             finished = True
             for day in range(len(records), len(sources)):
-                record = self._day(day, sources[day], warnings)
+                record = self._day(day, sources[day], [r.rows for r in records], warnings)
                 if record is None:
                     finished = False
                     break
@@ -148,7 +150,9 @@ class _Days:
                     "give the same days in the same order, new ones at the end"
                 )
 
-    def _day(self, day: int, source: RawInput, warnings: list[str]) -> DayRecord | None:
+    def _day(
+        self, day: int, source: RawInput, rows_before: list[int], warnings: list[str]
+    ) -> DayRecord | None:
         """Do a day, or what is left of it; None where a signal came."""
         data, before = self.folder.data(day), day - 1
         extend: dict[str, Any] = {"extend": self.folder.data(before)} if day else {}
@@ -158,7 +162,8 @@ class _Days:
         figures = self._figures(day, data)
         start: dict[str, Any] = {"from_run": self.folder.run(before)} if day else {}
         run = self.folder.run(day)
-        trained = Trainer(data, run, self.config, **self.execution, **start).fit()
+        config = config_of_day(self.config, [*rows_before, manifest.rows["train"]])
+        trained = Trainer(data, run, config, **self.execution, **start).fit()
         if not trained.finished:
             return None
         return _record(day, source, manifest, figures)

@@ -40,6 +40,10 @@ class RunFolder:
         self.history = History(self.path / "history.jsonl")
         self._config = self.path / CONFIG_NAME
 
+    def is_begun(self) -> bool:
+        """Whether it says what it was begun with."""
+        return self._config.exists()
+
     def read(self) -> RunRecord:
         """Read what the run was begun with.
 

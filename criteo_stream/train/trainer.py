@@ -5,10 +5,11 @@ can be stopped at any moment: the same command continues from the last checkpoin
 weights, bit for bit.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from torch import nn
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from criteo_stream.predict.scorer import Predictions
+
+
+_SHAPE: Final = ("embedding_dim", "bins")
+"""Options that shape the tables."""
 
 
 class Trainer:
@@ -80,7 +85,7 @@ class Trainer:
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)
-                config = self.config.resolved(manifest.rows["train"])
+                config = self._shaped().resolved(manifest.rows["train"])
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
                     refuse_inside(self.folder.path, self.data)
@@ -96,6 +101,17 @@ class Trainer:
                 peak=peak,
                 execution=self._execution,
             )
+
+    def _shaped(self) -> TrainConfig:
+        """The options; what shapes the tables is that of the run gone on with, where it is open."""
+        if self.folder.is_begun():
+            known = self.folder.read().config
+        elif self._execution.from_run is not None:
+            known = RunFolder(self._execution.from_run).read().config
+        else:
+            return self.config
+        shape = {n: getattr(known, n) for n in _SHAPE if getattr(self.config, n) is None}
+        return dataclasses.replace(self.config, **shape)
 
     def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
         if self.config.open_options and not self._execution.quiet:

@@ -1,6 +1,7 @@
 """Days that are predicted first and then learned from: the same as every step by hand."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def test_every_step_by_hand_gives_the_same(raw: Path, whole: Path, tmp_path: Pat
             for name in ("rows", "positives", "auc", "log_loss", "ne", "calibration"):
                 assert getattr(record, name) == getattr(figures, name), name
         config = TrainConfig(embedding_dim=4, batch_size=64, epochs=1)
+        if day:
+            l2 = float(f"{300 / sum(ROWS[: day + 1]):.2g}")
+            assert config.resolved(ROWS[day]).learning_rate == 0.01
+            rate = float(f"{0.01 * 0.5 / math.sqrt(day):.3g}")
+            config = TrainConfig(
+                embedding_dim=4, batch_size=64, epochs=1, learning_rate=rate, l2_embedding=l2,
+                bins=16, init_scale=0.01, epsilon=1e-4,
+            )  # fmt: skip
         Trainer(data, run, config, quiet=True, **start).fit()
         assert outcome(run) == outcome(found.run(day))
     assert sum(record.new_ids for record in records) == records[-1].ids
