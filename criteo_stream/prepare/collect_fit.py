@@ -80,6 +80,8 @@ def collect_fit(
     for column in FEATURE_COLUMNS:
         record = fitted[column]
         if isinstance(record, FittedNumeric):
+            if before is not None:
+                continue
             table = open_table(workspace.table(column))
             total = sum(r.sums[column] for r in records)
             mean = total / table.rows if table.rows else None

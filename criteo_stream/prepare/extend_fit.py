@@ -1,7 +1,6 @@
 """The fit of another prepared set, to be extended by new rows.
 
-It is copied into the working folder first, so that the tasks find it on every host, and that the
-other set may go once the work is under way.
+It is copied into the working folder first, so that the tasks find it on every host.
 """
 
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from criteo_stream.base.errors import DataSetError
-from criteo_stream.base.records import checksum_of
 from criteo_stream.base.reserved_ids import OOV_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.base.storage import atomic_path, difference, make_folder
@@ -19,19 +17,13 @@ from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Extension, FileEntry, Manifest, verify_file
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.counts_before import write_counts_before
+from criteo_stream.prepare.fit_records import FittedRecord
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.rare_counts import read_rare_counts
 from criteo_stream.prepare.read_vocabulary import known_by_value
+from criteo_stream.prepare.task import identity_of_fit
 from criteo_stream.prepare.value_ids import Int32Array
 from criteo_stream.prepare.work_records import FittedCategorical, FittedNumeric
-
-FittedRecord = FittedNumeric | FittedCategorical
-
-
-def identity_of_fit(manifest: Manifest) -> str:
-    """Identity of a fit that is extended: what it encodes with, and all that it counted."""
-    counts = [entry.crc32 for entry in manifest.count_files]
-    return checksum_of({"fit": manifest.fit_fingerprint, "counts": counts})
 
 
 def take_before(source: Path | None, before: DataFolder) -> Manifest | None:

@@ -19,7 +19,7 @@ from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
 from criteo_stream.prepare.borrow_fit import borrow_fit
 from criteo_stream.prepare.collect_fit import Fit, collect_fit
 from criteo_stream.prepare.engine import Engine, RunsTasks, Task, run_tasks
-from criteo_stream.prepare.extend_fit import identity_of_fit, limits_of, take_before
+from criteo_stream.prepare.extend_fit import limits_of, take_before
 from criteo_stream.prepare.fit_records import (
     fingerprint_of,
     fitted_columns,
@@ -47,6 +47,7 @@ from criteo_stream.prepare.stage_plan import (
     StoppedError,
     written,
 )
+from criteo_stream.prepare.task import identity_of_fit
 from criteo_stream.prepare.work_records import BlockRecord, LineCount
 from criteo_stream.prepare.workspace import Workspace
 from criteo_stream.raw.beginning import Beginning

@@ -8,9 +8,9 @@ from typing import Any
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.options import declared, to_dict
+from criteo_stream.base.records import checksum_of
 from criteo_stream.base.schema import FORMAT_VERSION
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.prepare.extend_fit import identity_of_fit
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.raw.inputs import RawInput
 from criteo_stream.raw.layouts import Layout
@@ -40,6 +40,12 @@ def task_of(
     if options.extend is not None:
         task["extend"] = identity_of_fit(Manifest.read(options.extend))
     return task
+
+
+def identity_of_fit(manifest: Manifest) -> str:
+    """Identity of a fit that is extended: what it encodes with, and all that it counted."""
+    counts = [entry.crc32 for entry in manifest.count_files]
+    return checksum_of({"fit": manifest.fit_fingerprint, "counts": counts})
 
 
 def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:

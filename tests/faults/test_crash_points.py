@@ -65,6 +65,13 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
     def of_run(place: Path) -> Any:
         return outcome(place / "run")
 
+    def of_days(place: Path) -> Any:
+        out = place / "days"
+        last = [outcome(path) for path in sorted((out / "runs").iterdir())]
+        sets = {path.name: content(path) for path in sorted((out / "sets").iterdir())}
+        names = sorted(path.name for path in out.iterdir())
+        return (out / "days.jsonl").read_bytes(), last, sets, names
+
     flags = as_flags(epochs=2, batch_size=64, evaluate_every=700, checkpoint_every=400)
     train = {
         "arguments": ["train", str(made / "data"), "--out", "{}/run", *flags],
@@ -84,6 +91,15 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
         "--restart": prepare_of("raw", "--restart") | {"begin": copied},
         "--fit-from": prepare_of("raw", "--fit-from", str(made / "data")),
         "--extend": prepare_of("gz", "--extend", str(made / "data")),
+        "--keep-negatives": prepare_of("raw", "--keep-negatives", "0.5"),
+        "progressive": {
+            "arguments": [
+                "progressive", str(made / "raw"), "--out", "{}/days", "--max-bad-rows", "5",
+                "--min-count", "2", "--memory", "1GB", "--embedding-dim", "4", "--batch-size", "64",
+                "--threads", "1", "--keep", "1", "--quiet",
+            ],
+            "outcome": of_days,
+        },
         "train": train,
         "train twice": train | {"deaths": 2},
         "train on two ranks": train | {"ranks": 2},
@@ -109,7 +125,7 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
 
 NAMES = (
     "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--fit-from", "--extend",
-    "train",
+    "--keep-negatives", "progressive", "train",
     "train twice", "train on two ranks", "export", "predict", "report",
 )  # fmt: skip
 
