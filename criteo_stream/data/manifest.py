@@ -113,6 +113,10 @@ class Extension:
     """Fingerprints of the fits that this one extends, the oldest first."""
     ids_before: list[Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]]
     """Size of the id space of C1..C26 in the set that was extended; newer ids follow."""
+    rows: Count
+    """Training rows of all fits and this one: those that categorical columns were counted in."""
+    first_rows: Count
+    """Training rows of the first fit: those that integer columns were counted in."""
     counted: bool
     """Whether that set had the counts of its rare values."""
     outside: dict[str, Share]
@@ -223,6 +227,16 @@ class Manifest:
     def categories(self) -> list[int]:
         """Size of the id space of C1..C26."""
         return [c.ids for c in self.categorical]
+
+    @property
+    def rows_counted(self) -> int:
+        """Training rows that the facts of categorical columns are of."""
+        return self.extension.rows if self.extension else self.rows["train"]
+
+    @property
+    def rows_ranked(self) -> int:
+        """Training rows that the facts of integer columns are of."""
+        return self.extension.first_rows if self.extension else self.rows["train"]
 
     @property
     def lineage(self) -> list[str]:

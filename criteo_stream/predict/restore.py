@@ -37,6 +37,7 @@ def load_run(
     *,
     trust_model: bool | str = False,
     own_fit: bool = False,
+    all_values: bool = False,
 ) -> LoadedRun:
     """Load the best weights of a run.
 
@@ -49,6 +50,7 @@ def load_run(
         trust_model: whether a model by its import path, which is code of whoever made the run, may
             be imported; or the only one that may.
         own_fit: refuse sets of another generation.
+        all_values: refuse older ones, which lack values that the run knows.
 
     Raises:
         RunError: the folder is not a run, has no sound best checkpoint, or names a model that is
@@ -73,6 +75,11 @@ def load_run(
         raise DataSetError(
             f"{path} was encoded with another fit ({manifest.fit_fingerprint}) than the run's data "
             f"set ({record.fit_fingerprint}): prepare it with --fit-from {record.data}"
+        )
+    if all_values and record.fit_fingerprint not in manifest.lineage:
+        raise DataSetError(
+            f"{path} is older than the run and lacks values that it knows: leave out --data, or "
+            "give a set of the run's fit or a newer one"
         )
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
     state = TrainState.of(checkpoint.state, folder.checkpoints)

@@ -218,7 +218,7 @@ def predict_run(
     """
     check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
     found_device = find_device(device)
-    loaded = load_run(run, data, trust_model=trust_model)
+    loaded = load_run(run, data, trust_model=trust_model, all_values=True)
     scorer = Scorer(loaded.model.to(found_device), load_encoder(loaded.data, loaded.manifest))
     out = user_path(out)
     warnings: list[str] = []

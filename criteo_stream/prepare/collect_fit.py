@@ -105,7 +105,7 @@ def collect_fit(
         with atomic_path(data.quantiles) as partial:
             shutil.copyfile(workspace.before.quantiles, partial)
         rows = sum(record.rows[TRAIN] for record in records)
-        extension = extension_of(before, fitted, {c: rows - missing[c] for c in FEATURE_COLUMNS})
+        extension = extension_of(before, fitted, rows, missing)
     else:
         write_tables(data.quantiles, quantiles)
     return Fit(

@@ -39,6 +39,11 @@ def take_before(source: Path | None, before: DataFolder) -> Manifest | None:
     if source is None:
         return None
     manifest = Manifest.read(source)
+    if manifest.options.get("fit_from") is not None:
+        raise DataSetError(
+            f"{source} has the fit of another set (--fit-from), and counted nothing itself: extend "
+            "that set"
+        )
     if not manifest.fit_files:
         raise DataSetError(f"{source} holds no vocabularies and quantiles: prepare the set again")
     copied = Manifest.read(before.path) if before.manifest.exists() else None
@@ -83,18 +88,20 @@ def sort_before(before: DataFolder, manifest: Manifest, column: str, path: Path)
 
 
 def extension_of(
-    manifest: Manifest, fitted: dict[str, FittedRecord], new_rows: dict[str, int]
+    manifest: Manifest, fitted: dict[str, FittedRecord], rows: int, missing: dict[str, int]
 ) -> Extension:
     """How a fit extends that of a set.
 
     Args:
         manifest: of that set.
         fitted: the columns' records.
-        new_rows: per column, new training rows that have a value.
+        rows: new training rows.
+        missing: per column, those of them without a value.
     """
 
-    def share(column: str, rows: int) -> float:
-        return rows / new_rows[column] if new_rows[column] else 0.0
+    def share(column: str, some: int) -> float:
+        present = rows - missing[column]
+        return some / present if present else 0.0
 
     numeric = {c: r for c in INTEGER_COLUMNS if isinstance(r := fitted[c], FittedNumeric)}
     categorical = {
@@ -103,6 +110,8 @@ def extension_of(
     return Extension(
         lineage=manifest.lineage,
         ids_before=manifest.categories,
+        rows=manifest.rows_counted + rows,
+        first_rows=manifest.rows_ranked,
         counted=bool(manifest.count_files),
         outside={c: share(c, r.outside) for c, r in numeric.items()},
         shifted={c: r.shifted for c, r in numeric.items()},

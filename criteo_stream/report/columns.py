@@ -72,18 +72,18 @@ def column_facts(
     verify_fit(data, manifest)
     folder = DataFolder(data)
     tables = read_fit_tables(data, manifest)
-    rows = max(1, manifest.rows["train"])
+    ranked, counted = max(1, manifest.rows_ranked), max(1, manifest.rows_counted)
     no_value, no_category, oov = _split_shares(dataset)
     integers = [
         IntegerFacts(
             column=c.column,
-            missing=c.missing / rows,
+            missing=c.missing / ranked,
             split_missing=float(no_value[i]),
             distinct=c.distinct,
             minimum=c.minimum,
             mean=c.mean,
             maximum=c.maximum,
-            **_shares_of_top(np.sort(_value_counts(tables[c.column].table))[::-1], rows),
+            **_shares_of_top(np.sort(_value_counts(tables[c.column].table))[::-1], ranked),
             curve=quantile_curve(tables[c.column].table),
         )
         for i, c in enumerate(manifest.numeric)
@@ -91,13 +91,13 @@ def column_facts(
     categories = [
         CategoryFacts(
             column=c.column,
-            missing=c.missing / rows,
+            missing=c.missing / counted,
             split_missing=float(no_category[i]),
             distinct=c.distinct,
             known=c.ids - FIRST_KNOWN_ID,
-            oov=c.oov / rows,
+            oov=c.oov / counted,
             split_oov=float(oov[i]),
-            **_shares_of_top(_first_counts(folder.vocabulary(c.column)), rows),
+            **_shares_of_top(_largest_counts(folder.vocabulary(c.column)), counted),
         )
         for i, c in enumerate(manifest.categorical)
     ]
@@ -118,12 +118,14 @@ def _value_counts(table: QuantileTable) -> np.ndarray:
     return table.up_to - table.below
 
 
-def _first_counts(vocabulary: Path) -> np.ndarray:
-    """Counts of the most frequent values: the first of the file, whatever its size."""
+def _largest_counts(vocabulary: Path) -> np.ndarray:
+    """Counts of the most frequent values, falling; new ones of an extended fit come late in it."""
+    largest = np.empty(0, np.int64)
     with pq.ParquetFile(vocabulary.absolute()) as file:
-        for batch in file.iter_batches(_TOP, columns=["count"]):
-            return np.asarray(batch["count"].to_numpy())
-    return np.empty(0, np.int64)
+        for batch in file.iter_batches(columns=["count"]):
+            both = np.concatenate([largest, batch["count"].to_numpy()])
+            largest = np.sort(both)[::-1][:_TOP]
+    return largest
 
 
 def _shares_of_top(counts: np.ndarray, rows: int) -> dict[str, float]:

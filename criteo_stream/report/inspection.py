@@ -99,7 +99,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         from criteo_stream.report.verification import verify_data_set
 
         verify_data_set(path, manifest)
-    train = max(1, manifest.rows["train"])
+    ranked, counted = max(1, manifest.rows_ranked), max(1, manifest.rows_counted)
     splits = {
         split: {
             "rows": sum(s.rows for s in manifest.shards[split]),
@@ -110,13 +110,13 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         for split in SPLITS
     }
     columns: list[dict[str, object]] = [
-        {"column": c.column, "missing": c.missing / train, "distinct": c.distinct,
+        {"column": c.column, "missing": c.missing / ranked, "distinct": c.distinct,
          "minimum": c.minimum, "maximum": c.maximum, "mean": c.mean, "rank_error": c.rank_error}
         for c in manifest.numeric
     ]  # fmt: skip
     columns += [
-        {"column": c.column, "missing": c.missing / train, "distinct": c.distinct,
-         "ids": c.ids, "oov": c.oov / train}
+        {"column": c.column, "missing": c.missing / counted, "distinct": c.distinct,
+         "ids": c.ids, "oov": c.oov / counted}
         for c in manifest.categorical
     ]  # fmt: skip
     listed = count_listed(DataFolder(path).rejected)
@@ -153,7 +153,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         *_table(
             ("column", "missing", "distinct", "minimum", "mean", "maximum"),
             [
-                (c.column, f"{c.missing / train:.2%}", f"{c.distinct:,}", _number(c.minimum),
+                (c.column, f"{c.missing / ranked:.2%}", f"{c.distinct:,}", _number(c.minimum),
                  _number(c.mean), _number(c.maximum))
                 for c in manifest.numeric
             ],
@@ -162,8 +162,8 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         *_table(
             ("column", "missing", "distinct", "known ids", "OOV"),
             [
-                (c.column, f"{c.missing / train:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
-                 f"{c.oov / train:.2%}")
+                (c.column, f"{c.missing / counted:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
+                 f"{c.oov / counted:.2%}")
                 for c in manifest.categorical
             ],
         ),

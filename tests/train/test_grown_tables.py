@@ -203,4 +203,7 @@ def test_a_new_run_reads_older_sets(days: list[Path], first: Path, tmp_path: Pat
         evaluate_run(run, "all", data=days[0], quiet=True) for run in (first, tmp_path / "second")
     )
     assert (older.auc, older.log_loss) == (newer.auc, newer.log_loss)
+    raw = days[0].parent / "log_0"
+    with pytest.raises(DataSetError, match="older than the run and lacks values"):
+        predict_run(tmp_path / "second", raw, tmp_path / "p.csv", data=days[0], quiet=True)
     assert len(CATEGORICAL_COLUMNS) == len(read_record(first / "config.toml").categories)
