@@ -82,6 +82,7 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
         "preprocess .gz": prepare_of("gz"),
         "preprocess twice": prepare_of("raw") | {"deaths": 2},
         "--restart": prepare_of("raw", "--restart") | {"begin": copied},
+        "--keep-negatives": prepare_of("raw", "--keep-negatives", "0.3"),
         "--fit-from": prepare_of("raw", "--fit-from", str(made / "data")),
         "train": train,
         "train twice": train | {"deaths": 2},
@@ -107,8 +108,8 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
 
 
 NAMES = (
-    "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--fit-from", "train",
-    "train twice", "train on two ranks", "export", "predict", "report",
+    "preprocess", "preprocess .gz", "preprocess twice", "--restart", "--keep-negatives",
+    "--fit-from", "train", "train twice", "train on two ranks", "export", "predict", "report",
 )  # fmt: skip
 
 
