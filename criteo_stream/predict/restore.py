@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from criteo_stream.base.errors import DataSetError, RunError
 from criteo_stream.base.paths import user_path
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
+from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.predict.trust import refuse_untrusted_model
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import ResolvedConfig
@@ -32,7 +34,7 @@ class LoadedRun:
 def load_run(
     run: Path | str, data: Path | str | None = None, *, trust_model: bool | str = False
 ) -> LoadedRun:
-    """Load the best weights of a run.
+    """Load the best weights of a run, as probabilities are to be made with them.
 
     Args:
         run: folder of the run.
@@ -64,6 +66,10 @@ def load_run(
     state = TrainState.of(checkpoint.state, folder.checkpoints)
     model = build_model(record.config, manifest)
     load_weights(model, weights_in(checkpoint.tensors), folder.path)
+    if state.intercept:
+        assert isinstance(model, FieldInputs)
+        with torch.no_grad():
+            model.bias.add_(state.intercept)
     return LoadedRun(model, record.config, path, manifest, state.step)
 
 
