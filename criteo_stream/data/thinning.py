@@ -3,6 +3,7 @@
 With a share r of the negatives kept, the odds of a click among the rows kept are 1/r times those
 among all rows. A model's logits are those of all rows, in training too, so that every probability
 given out is one of all rows. Only where logits meet the labels of thinned rows is −log r added.
+What a model that is not exactly right is off by, the valid split sets right: `metrics.intercept`.
 """
 
 import math

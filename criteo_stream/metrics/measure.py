@@ -11,7 +11,6 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.copy_ahead import copied_ahead
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
-from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.streaming import BinaryMetrics
 
 EVALUATION_BATCH: Final = 65536
@@ -58,10 +57,3 @@ def measure(
         for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
             metrics.update(logits, label)
     return metrics
-
-
-def evaluate(
-    model: nn.Module, dataset: CriteoDataset, ranks: Ranks, *, workers: int = 1, quiet: bool = False
-) -> Evaluation:
-    """Score this rank's share of a split; figures over all ranks."""
-    return measure(model, dataset, ranks=ranks, workers=workers, quiet=quiet).compute()

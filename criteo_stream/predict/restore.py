@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from criteo_stream.base.errors import DataSetError, RunError
 from criteo_stream.base.paths import user_path
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model
+from criteo_stream.models.inputs import FieldInputs
 from criteo_stream.models.known_ids import KnownIds
 from criteo_stream.predict.trust import refuse_untrusted_model
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
@@ -39,7 +41,7 @@ def load_run(
     own_fit: bool = False,
     all_values: bool = False,
 ) -> LoadedRun:
-    """Load the best weights of a run.
+    """Load the best weights of a run, as probabilities are to be made with them.
 
     On a set whose fit extends the run's, the model takes ids that it never had for OOV.
 
@@ -90,6 +92,10 @@ def load_run(
     ]
     model = build_model(record.config, replace(manifest, categorical=columns, extension=None))
     load_weights(model, weights_in(checkpoint.tensors), folder.path)
+    if state.intercept:
+        assert isinstance(model, FieldInputs)
+        with torch.no_grad():
+            model.bias.add_(state.intercept)
     if any(now > known for now, known in zip(manifest.categories, categories, strict=True)):
         model = KnownIds(model, categories)
     return LoadedRun(model, record.config, path, manifest, state.step)

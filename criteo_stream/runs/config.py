@@ -108,7 +108,7 @@ class TrainConfig:
     epochs: int | None = option(
         default=None,
         help="Pass over the training split this many times.",
-        chosen_by="1 from 3M training rows on, up to 3 below",
+        chosen_by="1 from 3M training rows on, up to 3 below; thinned rows count",
         at_least=1,
     )
     batch_size: int | None = option(
@@ -195,12 +195,15 @@ class TrainConfig:
         """``hidden`` as numbers."""
         return tuple(int(size) for size in self.hidden.split(","))
 
-    def resolved(self, rows: int) -> "ResolvedConfig":
+    def resolved(self, rows: int, thinned: int = 0) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
+
+        ``thinned`` negative rows were left out beside them.
 
         * embedding_dim, init_scale and epsilon: 4, 0.03 and 1e-5 for ffm; else 16, 0.01 and 1e-4.
         * bins: 32, or 16 below 200,000 rows.
-        * epochs: one from three million rows on; up to three passes below.
+        * epochs: one from three million rows on; up to three passes below. Rows that were left out
+          count: all positives are there, and it is they that are learned by heart.
         * batch_size: the power of two below rows / 256, from 512 to 8,192: some hundred steps at
           least, and from two million rows on the speed of large batches.
         * learning_rate: 0.01, and from 2,048 rows per batch on in proportion to its square root; no
@@ -219,7 +222,7 @@ class TrainConfig:
             "init_scale": by_model.init_scale,
             "epsilon": by_model.epsilon,
             "bins": 32 if rows >= 200_000 else 16,
-            "epochs": min(max(math.ceil(3_000_000 / rows), 1), 3),
+            "epochs": min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3),
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, rows_in_batch / 2048)):.3g}"),
             "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),

@@ -14,7 +14,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from criteo_stream.base.errors import RunError
-from criteo_stream.base.records import Count, Positive, RecordError, from_plain
+from criteo_stream.base.records import Count, Number, Positive, RecordError, from_plain
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.history import HistoryLine
 
@@ -44,6 +44,9 @@ class TrainState:
     """Evaluations since then."""
     data: dict[str, object]
     """Data set and order that the steps go through: `CriteoDataset.identity`."""
+    intercept: Number = 0.0
+    """Added to every logit that is given out, not in training: set by the valid split of a thinned
+    set, so that as many clicks are predicted as came there."""
 
     def __post_init__(self) -> None:
         """Refuse what no run comes to."""

@@ -42,6 +42,8 @@ class ActiveRun:
     early_stopping: EarlyStopping
     step: int = 0
     """Steps done, over all epochs."""
+    intercept: float = 0.0
+    """What the latest evaluation adds to every logit that is given out; see `TrainState`."""
 
     @classmethod
     def begin(
@@ -120,6 +122,7 @@ class ActiveRun:
             best=self.early_stopping.best,
             waited=self.early_stopping.waited,
             data=self.data.identity,
+            intercept=self.intercept,
         )
         return state.checkpoint(
             self.model.state_dict(), self.optimizers.state_tensors(), self.random.state
@@ -147,7 +150,7 @@ class ActiveRun:
             raise RunError(
                 f"the checkpoint {where} does not fit this run ({error}): start a new run"
             ) from None
-        self.step = state.step
+        self.step, self.intercept = state.step, state.intercept
         self.early_stopping.best, self.early_stopping.waited = state.best, state.waited
 
 

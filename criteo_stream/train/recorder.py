@@ -10,7 +10,8 @@ from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.figures import Evaluation
-from criteo_stream.metrics.measure import evaluate
+from criteo_stream.metrics.intercept import intercept, moved
+from criteo_stream.metrics.measure import measure
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
 from criteo_stream.runs.tensorboard import Board
@@ -62,12 +63,7 @@ class Recorder:
 
     def record(self, bar: Progress) -> bool:
         """Evaluate, and add to the history; whether it is the best so far. All ranks must call."""
-        found = _NOTHING
-        if self._valid is not None:
-            found = evaluate(
-                self._training.model, self._valid, self._ranks, workers=self._workers, quiet=True
-            )
-        line = self._line(found)
+        line = self._line(self._evaluated())
         best = self._training.early_stopping.update(line)
         if self._ranks.is_writer:
             self._folder.history.append(line)
@@ -75,6 +71,21 @@ class Recorder:
                 self._board.add(line)
             self._tell(line, bar, best=best)
         return best
+
+    def _evaluated(self) -> Evaluation:
+        """Figures on the valid split; on a thinned set, with the intercept that it asks for."""
+        if self._valid is None:
+            return _NOTHING
+        training = self._training
+        metrics = measure(
+            training.model, self._valid, ranks=self._ranks, workers=self._workers, quiet=True
+        )
+        found = metrics.compute()
+        if training.data.manifest.thinned:
+            scores = metrics.scores()
+            training.intercept = intercept(scores)
+            found = moved(found, scores, training.intercept)
+        return found
 
     def _line(self, found: Evaluation) -> HistoryLine:
         training, rows = self._training, self._training.rows

@@ -85,7 +85,7 @@ class Trainer:
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)
-                config = self._shaped().resolved(manifest.rows["train"])
+                config = self._shaped().resolved(manifest.rows["train"], manifest.thinned)
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
                     refuse_inside(self.folder.path, self.data)

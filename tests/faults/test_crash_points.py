@@ -89,9 +89,9 @@ def commands(made: Path) -> dict[str, dict[str, Any]]:
         "preprocess .gz": prepare_of("gz"),
         "preprocess twice": prepare_of("raw") | {"deaths": 2},
         "--restart": prepare_of("raw", "--restart") | {"begin": copied},
+        "--keep-negatives": prepare_of("raw", "--keep-negatives", "0.3"),
         "--fit-from": prepare_of("raw", "--fit-from", str(made / "data")),
         "--extend": prepare_of("gz", "--extend", str(made / "data")),
-        "--keep-negatives": prepare_of("raw", "--keep-negatives", "0.5"),
         "progressive": {
             "arguments": [
                 "progressive", str(made / "raw"), "--out", "{}/days", "--max-bad-rows", "5",

@@ -260,6 +260,14 @@ MANIFESTS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda m: dataclasses.replace(m, rows=m.rows | {"rejected": 5}),
         "do not add up",
     ),
+    "rows thinned that were not read": (
+        lambda m: dataclasses.replace(m, rows=m.rows | {"thinned": 5}),
+        "do not add up",
+    ),
+    "none thinned, and counted": (
+        lambda m: dataclasses.replace(m, rows=m.rows | {"thinned": 0}),
+        "thinned is 0",
+    ),
     "a split's rows": (
         lambda m: dataclasses.replace(
             m, rows=m.rows | {"train": m.rows["train"] + 1, "valid": m.rows["valid"] - 1}

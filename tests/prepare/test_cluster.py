@@ -23,6 +23,7 @@ ROOMY: dict[str, Any] = {"memory": "5GB"}
 """Enough for eight streams."""
 SPLITS: dict[str, dict[str, Any]] = {
     "random": {"seed": 3, "valid": 0.2},
+    "thinned": {"seed": 3, "keep_negatives": 0.4},
     "tail": {"split": "tail", "valid": 0.15, "test": 0.15},
     "terabyte": {"split": "terabyte"},
     "valid-files": {"valid_files": ("day_1.gz",), "test_files": ("day_3.gz",)},

@@ -1,5 +1,6 @@
 """Training options: what is refused, what open ones become, and that they are written once."""
 
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pytest
@@ -30,6 +31,11 @@ def test_open_options_go_by_the_training_rows(
     assert resolved.batch_size == batch_size
     assert resolved.learning_rate == learning_rate
     assert resolved.l2_embedding == l2_embedding
+
+
+def test_passes_go_by_all_rows_and_all_else_by_those_that_were_kept() -> None:
+    thinned = TrainConfig().resolved(706_000, thinned=894_000)
+    assert thinned == replace(TrainConfig().resolved(706_000), epochs=2)
 
 
 @pytest.mark.parametrize(

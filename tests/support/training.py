@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from criteo_stream import Trainer
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.runs.checkpoint import Checkpoint
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config import TrainConfig
@@ -41,6 +42,16 @@ def tiny_set(
 ) -> Path:
     """A data set of few rows, in row groups of 64."""
     write_data_set(folder, {"train": train, "valid": valid, "test": test})
+    return folder
+
+
+def thinned_set(folder: Path, thinned: int) -> Path:
+    """The same, of whose training split so many negatives were left out."""
+    manifest = Manifest.read(tiny_set(folder))
+    (raw,) = manifest.inputs
+    lines = raw.rows + thinned
+    rows = manifest.rows | {"thinned": thinned, "read": lines}
+    replace(manifest, rows=rows, inputs=[replace(raw, rows=lines)]).write(folder)
     return folder
 
 
