@@ -14,10 +14,11 @@ from criteo_stream.predict.restore import categories_of, load_weights
 from criteo_stream.predict.trust import refuse_untrusted_model
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.folder import RunFolder
-from criteo_stream.runs.state import moments_in, weights_in
+from criteo_stream.runs.state import TrainState, moments_in, weights_in
 from criteo_stream.sparse.table import table_zeros
 from criteo_stream.train.optimizers import Optimizers
 
+_BIAS: Final = "bias"
 _TABLE: Final = "table.weight"
 """The one table of all ids, in every model; its moments have the name with a suffix."""
 
@@ -53,6 +54,8 @@ def take_first_weights(
         raise RunError(_other_fit(from_run, manifest.fit_fingerprint in record.lineage))
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
     weights, moments = weights_in(checkpoint.tensors), moments_in(checkpoint.tensors)
+    if by := TrainState.of(checkpoint.state, folder.checkpoints).intercept:
+        weights[_BIAS] = weights[_BIAS] + by
     if record.fit_fingerprint != manifest.fit_fingerprint:
         layout = getattr(getattr(model, "table", None), "layout", None)
         assert isinstance(layout, FieldLayout)
