@@ -56,6 +56,19 @@ def test_figures_are_those_of_evaluate(
     assert f"{difference['auc']:+.5f}" in words
 
 
+def test_rows_that_were_left_out_are_told_and_predictions_are_of_all_rows(
+    data: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"min_count": 3, "keep_negatives": 0.2}
+    manifest = prepare(data.parent / "raw.txt", tmp_path / "data", **options).manifest
+    fit(tmp_path / "data", tmp_path / "run")
+    (told,) = write_report([tmp_path / "run"], tmp_path / "r.html", quiet=True).runs
+    words = Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
+    expected = f"{manifest.thinned:,} negatives of the training split thinned"
+    assert any(expected in text for text in words)
+    assert told.evaluation.calibration == pytest.approx(1, abs=1e-4)
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_every_section_is_there(
     reports: dict[int, tuple[dict[str, Any], str]], number: int
