@@ -304,7 +304,7 @@ def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: P
         (("train", "x", "--out", "y", "--numeric", "log"), "log"),
         (("train", "x", "--out", "y", "--batch-size", "0"), "--batch-size"),
         (("train", "x", "--out", "y", "--config", "none.toml"), "none.toml"),
-        (("evaluate", "x", "--split", "all"), "all"),
+        (("evaluate", "x", "--split", "every"), "every"),
     ],
 )
 def test_wrong_usage_has_code_2(arguments: tuple[str, ...], word: str) -> None:
