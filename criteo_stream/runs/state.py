@@ -67,7 +67,10 @@ class TrainState:
         """
         tensors = {_WEIGHT + name: tensor for name, tensor in weights.items()}
         tensors |= {_MOMENT + name: tensor for name, tensor in moments.items()}
-        return Checkpoint(tensors | {_RANDOM_STATE: random_state}, asdict(self))
+        state = asdict(self)
+        if not self.intercept:  # the same bytes as before there was one
+            del state["intercept"]
+        return Checkpoint(tensors | {_RANDOM_STATE: random_state}, state)
 
     @classmethod
     def of(cls, state: object, where: Path) -> Self:

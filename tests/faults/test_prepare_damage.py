@@ -303,6 +303,7 @@ PLAUSIBLE = {
     ("state.ctime_ns", "negative"),
     ("state.inode", "64 bits and more"),
     ("sums.I1", "negative"),
+    ("thinned", "missing"),  # as in blocks that were read before there was such a thing
     *((f"rejects[0].{text}", way) for text in ("file", "reason", "text")
       for way in ("text", "empty text", "NUL in text")),
     *((name, "missing") for name in ("valid", "test", "max_vocabulary", "fit_from")),

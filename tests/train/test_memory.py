@@ -10,14 +10,14 @@ from criteo_stream import TrainConfig, Trainer
 from criteo_stream.base.memory import tree_bytes
 from criteo_stream.train import recorder
 
-evaluate, found = recorder.evaluate, []
+measure, found = recorder.measure, []
 
-def evaluate_and_weigh(*args, **kwargs):
-    evaluation = evaluate(*args, **kwargs)
+def measure_and_weigh(*args, **kwargs):
+    metrics = measure(*args, **kwargs)
     found.append(tree_bytes(os.getpid()))
-    return evaluation
+    return metrics
 
-recorder.evaluate = evaluate_and_weigh
+recorder.measure = measure_and_weigh
 os.fsync = lambda descriptor: None
 config = TrainConfig(embedding_dim=4, bins=4, epochs=20, batch_size=64, evaluate_every=256)
 Trainer(sys.argv[1], sys.argv[2], config, workers=0, threads=1, quiet=True).fit()

@@ -189,7 +189,7 @@ def test_early_stopping(
             auc=value, log_loss=1 - value, ne=1.0, calibration=1.0, rows=1, positives=1
         )
 
-    monkeypatch.setattr("criteo_stream.train.recorder.evaluate", evaluate)
+    monkeypatch.setattr("criteo_stream.train.recorder.Recorder._evaluated", evaluate)
     plan = {"epochs": 4, "evaluate_every": 320, "patience": 2, "metric": metric}
     result = fit(data, tmp_path / "run", **plan)
     assert result.finished
