@@ -51,6 +51,9 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
             oov=categorical.oov,
             vocabulary=copied,
             lookup=Written.of(lookup),
+            counts=None,
+            new_oov_before=0,
+            new_oov=0,
         )
         write_record(workspace.fitted(column), fitted[column])
     return Fit(
@@ -88,6 +91,8 @@ def _take_tables(workspace: Workspace, manifest: Manifest) -> dict[str, FittedRe
             made_from=manifest.fit_fingerprint,
             distinct=numeric.distinct,
             table=Written.of(path),
+            outside=0,
+            shifted=0.0,
         )
         write_record(workspace.fitted(numeric.column), taken[numeric.column])
     return taken

@@ -111,7 +111,13 @@ class FitWork:
 
         path = self._workspace.table(column)
         write_table(path, build_table(counted(), rows))
-        return FittedNumeric(made_from=self._made_from, distinct=distinct, table=Written.of(path))
+        return FittedNumeric(
+            made_from=self._made_from,
+            distinct=distinct,
+            table=Written.of(path),
+            outside=0,
+            shifted=0.0,
+        )
 
     def _keep_numeric(
         self, column: str, runs: Sequence[SpilledRun], rows: int, manifest: Manifest

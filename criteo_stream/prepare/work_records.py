@@ -138,7 +138,7 @@ class BlockRecord:
     """The first of the malformed lines."""
     files: dict[str, Written]
     """The block's scratch files, by suffix."""
-    thinned: Count = 0
+    thinned: Count
     """Valid rows of no split: negatives that were left out of the training split."""
 
     def __post_init__(self) -> None:
@@ -190,9 +190,9 @@ class FittedNumeric:
     distinct: Count
     """Distinct values in the training rows; of a fit that is extended, in its rows."""
     table: Written
-    outside: Count = 0
+    outside: Count
     """New rows beyond the range of the table, where the fit is extended."""
-    shifted: Share = 0.0
+    shifted: Share
     """Largest difference between its quantiles and those of the new rows."""
 
     def __post_init__(self) -> None:
@@ -212,11 +212,11 @@ class FittedCategorical:
     """Training rows whose value has no id of its own."""
     vocabulary: Written
     lookup: Written
-    counts: Written | None = None
+    counts: Written | None
     """Of the values without an id, where they are kept."""
-    new_oov_before: Count = 0
+    new_oov_before: Count
     """New rows whose value had no id before, where the fit is extended."""
-    new_oov: Count = 0
+    new_oov: Count
     """New rows whose value has none."""
 
     def __post_init__(self) -> None:

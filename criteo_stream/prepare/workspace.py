@@ -33,7 +33,7 @@ from criteo_stream.prepare.ownership import (
 from criteo_stream.prepare.task import refuse_other_task
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
 
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 """Version of the files in the working folder; unfinished work of any other is refused."""
 
 _Record = TypeVar("_Record")

@@ -69,10 +69,10 @@ def may_be_right(where: str, way: str, before: Any, value: Any) -> bool:
     if way in ("text", "empty text", "NUL in text"):
         return where in FREE["text"] and way != ("NUL in text" if where == "data.path" else "")
     if way == "missing":
-        return where in ("rejected", "times", "format", "start")
+        return where in ("rejected", "times", "format", "start", "count_files", "extension")
     if way == "null":
         return where.endswith(("minimum", "maximum", "mean", "auc", "log_loss", "ne", "best",
-                               "calibration", "rejected"))  # fmt: skip
+                               "calibration", "rejected", "extension"))  # fmt: skip
     if isinstance(before, float) or where.split(".")[-1] in ("minimum", "maximum", "mtime_ns"):
         return way in ("fraction", "negative", "64 bits and more")
     return (way == "list" and before == []) or (way == "object" and where == "start")

@@ -70,6 +70,8 @@ def test_options_are_recorded_with_these_names_in_this_order(tmp_path: Path) -> 
         ("keep_order", False),
         ("short_lines", "reject"),
         ("fit_from", None),
+        ("extend", None),
+        ("no_counts", False),
         ("block_rows", 2**20),
     ]
 
