@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
-from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.schema import ALL_ROWS
 from criteo_stream.base.terminal import say
 from criteo_stream.daily.day_options import config_of_day
 from criteo_stream.daily.folder import DayRecord, ProgressiveFolder
 from criteo_stream.daily.options import ProgressiveOptions
 from criteo_stream.daily.table import draw_days, table_text
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.thinning import training_positives
+from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.prepare.options import PrepareKeywords, PrepareOptions
 from criteo_stream.prepare.pipeline import preprocess
 from criteo_stream.raw.inputs import RawInput
@@ -131,8 +133,7 @@ class _Days:
                 if self.options.keep is not None:
                     self.folder.remove_before(day + 1 - self.options.keep)
                 draw_days(records, self.folder.plot)
-                for line in table_text(records)[-1:]:
-                    self._say(line)
+                self._say(table_text(records)[-1])
         return ProgressiveResult(
             out=self.folder.path, days=records, finished=finished, warnings=warnings
         )
@@ -170,20 +171,19 @@ class _Days:
 
     def _figures(self, day: int, data: Path) -> dict[str, float | None]:
         """Of yesterday's run on all rows of a day."""
-        names = ("auc", "log_loss", "ne", "calibration")
         if not day:
-            return dict.fromkeys(names)
+            return dict.fromkeys(FIGURES)
         from criteo_stream.predict.evaluate import evaluate_run
 
         found = evaluate_run(
             self.folder.run(day - 1),
-            "all",
+            ALL_ROWS,
             data=data,
             device=self.execution.get("device", "auto"),
             trust_model=self.execution.get("trust_model", False),
             quiet=self.quiet,
         )
-        return {name: getattr(found, name) for name in names}
+        return {name: getattr(found, name) for name in FIGURES}
 
     def _say(self, line: str) -> None:
         if not self.quiet:
@@ -194,8 +194,6 @@ def _record(
     day: int, source: RawInput, manifest: Manifest, figures: dict[str, float | None]
 ) -> DayRecord:
     extension = manifest.extension
-    if day and extension is None:
-        raise InputError(f"the set of {source.name} extends none: remove it, and go on")
     ids = sum(manifest.categories) - FIRST_KNOWN_ID * len(manifest.categories)
 
     def mean(shares: dict[str, float]) -> float:
@@ -205,8 +203,8 @@ def _record(
         day=day,
         name=source.name,
         source=str(source),
-        rows=sum(manifest.rows[split] for split in SPLITS),
-        positives=sum(entry.positives for split in SPLITS for entry in manifest.shards[split]),
+        rows=manifest.rows["train"],
+        positives=training_positives(manifest),
         **figures,
         ids=ids,
         new_ids=sum(manifest.categories) - sum(extension.ids_before) if extension else ids,

@@ -32,6 +32,7 @@ from criteo_stream.base.records import (
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FORMAT_VERSION, INTEGER_COLUMNS, SPLITS
 from criteo_stream.base.storage import difference, read_bytes, utf8_path, write_json
+from criteo_stream.data.extension import Extension
 from criteo_stream.data.folder import DataFolder
 
 _COUNTED = (*SPLITS, "rejected", "read")
@@ -103,41 +104,6 @@ class CategoricalColumn:
     """Rows whose value is too rare for an id of its own."""
     ids: Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]
     """Size of the id space: OOV, missing and the known values; ids are below it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extension:
-    """How the fit of a set extends that of another: known values keep their ids."""
-
-    lineage: Annotated[list[Fingerprint], Meta(min_length=1)]
-    """Fingerprints of the fits that this one extends, the oldest first."""
-    ids_before: list[Annotated[int, Meta(ge=FIRST_KNOWN_ID, lt=2**31)]]
-    """Size of the id space of C1..C26 in the set that was extended; newer ids follow."""
-    rows: Count
-    """Training rows of all fits and this one: those that categorical columns were counted in."""
-    first_rows: Count
-    """Training rows of the first fit: those that integer columns were counted in."""
-    counted: bool
-    """Whether that set had the counts of its rare values."""
-    outside: dict[str, Share]
-    """Per integer column, the share of new training values beyond the range of the tables."""
-    shifted: dict[str, Share]
-    """Per integer column, the largest difference between the tables' quantiles and the new ones."""
-    oov_before: dict[str, Share]
-    """Per categorical column, the share of new training values without an id in the set before."""
-    oov_after: dict[str, Share]
-    """The same with this fit."""
-
-    def __post_init__(self) -> None:
-        require(len(self.ids_before) == len(CATEGORICAL_COLUMNS), "ids_before: not C1 to C26")
-        for name, columns in (
-            ("outside", INTEGER_COLUMNS),
-            ("shifted", INTEGER_COLUMNS),
-            ("oov_before", CATEGORICAL_COLUMNS),
-            ("oov_after", CATEGORICAL_COLUMNS),
-        ):
-            found = getattr(self, name)
-            require(tuple(found) == columns, f"{name}: not {columns[0]} to {columns[-1]}")
 
 
 @dataclass(frozen=True, kw_only=True)

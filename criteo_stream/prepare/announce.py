@@ -6,7 +6,8 @@ from typing import Final
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import FEATURE_COLUMNS
-from criteo_stream.data.manifest import Extension, Manifest
+from criteo_stream.data.extension import Extension
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.disk_space import Estimate
 from criteo_stream.prepare.memory_budget import MemoryBudget
 from criteo_stream.prepare.work_records import BlockRecord

@@ -1,19 +1,18 @@
 """The fit of another prepared set in place of stage 2."""
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.records import write_record
 from criteo_stream.base.schema import INTEGER_COLUMNS
-from criteo_stream.base.storage import atomic_path, make_folder
+from criteo_stream.base.storage import make_folder
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
+from criteo_stream.data.manifest import FileEntry, Manifest
 from criteo_stream.prepare.collect_fit import Fit, encode_with
 from criteo_stream.prepare.fit_records import FittedRecord, fitted_columns, verify_fitted
 from criteo_stream.prepare.quantiles import write_table
-from criteo_stream.prepare.read_fit import read_fit_tables
+from criteo_stream.prepare.read_fit import copy_fit_file, read_fit_tables
 from criteo_stream.prepare.read_vocabulary import write_lookup
 from criteo_stream.prepare.work_records import FittedCategorical, FittedNumeric, Written
 from criteo_stream.prepare.workspace import Workspace
@@ -72,25 +71,31 @@ def _copy(source: Path, data: DataFolder, path: Path, entries: Mapping[str, File
     if name not in entries:
         raise DataSetError(f"{DataFolder(source).manifest} lists no {name}: prepare the set again")
     entry = entries[name]
-    verify_file(source, entry)
-    with atomic_path(path) as partial:
-        shutil.copyfile(source / name, partial)
-        copied = Written.of(partial)
-        if (copied.bytes, copied.crc32) != (entry.bytes, entry.crc32):
-            raise DataSetError(f"{source} changed while its fit was copied: run the same again")
-    return copied
+    copy_fit_file(source, entry, path)
+    return Written(bytes=entry.bytes, crc32=entry.crc32)
+
+
+def take_tables(
+    workspace: Workspace, data: Path, manifest: Manifest, without: Collection[str] = ()
+) -> None:
+    """Write a set's quantile tables, but for some columns, into the working folder.
+
+    Raises:
+        DataSetError: they are not what a fit writes.
+    """
+    for column, fitted in read_fit_tables(data, manifest).items():
+        if column not in without:
+            write_table(workspace.table(column), fitted.table)
 
 
 def _take_tables(workspace: Workspace, manifest: Manifest) -> dict[str, FittedRecord]:
-    tables = read_fit_tables(workspace.data.path, manifest)
+    take_tables(workspace, workspace.data.path, manifest)
     taken: dict[str, FittedRecord] = {}
     for numeric in manifest.numeric:
-        path = workspace.table(numeric.column)
-        write_table(path, tables[numeric.column].table)
         taken[numeric.column] = FittedNumeric(
             made_from=manifest.fit_fingerprint,
             distinct=numeric.distinct,
-            table=Written.of(path),
+            table=Written.of(workspace.table(numeric.column)),
             outside=0,
             shifted=0.0,
         )

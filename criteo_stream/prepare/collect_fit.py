@@ -1,6 +1,5 @@
 """The fit of a set, put together from what was learned of its columns."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +9,13 @@ import numpy as np
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
-from criteo_stream.base.storage import atomic_path
+from criteo_stream.data.extension import Extension
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import (
-    CategoricalColumn,
-    Extension,
-    FileEntry,
-    Manifest,
-    NumericColumn,
-)
+from criteo_stream.data.manifest import CategoricalColumn, FileEntry, Manifest, NumericColumn
 from criteo_stream.prepare.extend_fit import extension_of
 from criteo_stream.prepare.fit_records import FittedRecord, fingerprint_of, fitted_columns
 from criteo_stream.prepare.quantiles import FittedColumn, QuantileTable, open_table, write_tables
+from criteo_stream.prepare.read_fit import copy_fit_file
 from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.work_records import (
     RESTART,
@@ -102,8 +96,9 @@ def collect_fit(
     extension = None
     if before is not None:
         numeric = before.numeric
-        with atomic_path(data.quantiles) as partial:
-            shutil.copyfile(workspace.before.quantiles, partial)
+        name = str(data.quantiles.relative_to(data.path))
+        (entry,) = (entry for entry in before.fit_files if entry.path == name)
+        copy_fit_file(workspace.before.path, entry, data.quantiles)
         rows = sum(record.rows[TRAIN] for record in records)
         extension = extension_of(before, fitted, rows, missing)
     else:

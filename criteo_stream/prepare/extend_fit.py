@@ -12,14 +12,16 @@ import numpy as np
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.reserved_ids import OOV_ID
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS, INTEGER_COLUMNS
-from criteo_stream.base.storage import atomic_path, difference, make_folder
+from criteo_stream.base.storage import atomic_path, make_folder
+from criteo_stream.data.extension import Extension
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import Extension, FileEntry, Manifest, verify_file
+from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.counts_before import write_counts_before
 from criteo_stream.prepare.fit_records import FittedRecord
 from criteo_stream.prepare.options import PrepareOptions
 from criteo_stream.prepare.rare_counts import read_rare_counts
+from criteo_stream.prepare.read_fit import copy_fit_file
 from criteo_stream.prepare.read_vocabulary import known_by_value
 from criteo_stream.prepare.task import identity_of_fit
 from criteo_stream.prepare.value_ids import Int32Array
@@ -54,11 +56,7 @@ def take_before(source: Path | None, before: DataFolder) -> Manifest | None:
     for folder in (before.path, before.vocabularies, before.all_counts):
         make_folder(folder)
     for entry in _fit_of(manifest):
-        verify_file(source, entry)
-        with atomic_path(before.path / entry.path) as partial:
-            shutil.copyfile(source / entry.path, partial)
-            if difference(partial, entry.bytes, entry.crc32):
-                raise DataSetError(f"{source} changed while its fit was copied: run the same again")
+        copy_fit_file(source, entry, before.path / entry.path)
     with atomic_path(before.manifest) as partial:  # last: with it the copy is whole
         shutil.copyfile(DataFolder(source).manifest, partial)
     return Manifest.read(before.path)

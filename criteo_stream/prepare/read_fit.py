@@ -1,11 +1,13 @@
 """The fit of a finished set, read back: its files against their checksums and the manifest."""
 
+import shutil
 from pathlib import Path
 
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import CATEGORICAL_COLUMNS
+from criteo_stream.base.storage import atomic_path, difference
 from criteo_stream.data.folder import DataFolder
-from criteo_stream.data.manifest import Manifest, verify_file
+from criteo_stream.data.manifest import FileEntry, Manifest, verify_file
 from criteo_stream.prepare.counts import UInt32Array
 from criteo_stream.prepare.quantiles import FittedColumn, read_tables
 from criteo_stream.prepare.read_vocabulary import read_vocabulary
@@ -22,6 +24,19 @@ def verify_fit(data: Path, manifest: Manifest) -> None:
         raise DataSetError(f"{data} holds no vocabularies and quantiles: prepare the set again")
     for entry in manifest.fit_files:
         verify_file(data, entry)
+
+
+def copy_fit_file(source: Path, entry: FileEntry, path: Path) -> None:
+    """Copy a file of a set's fit, and compare both with what the manifest says of it.
+
+    Raises:
+        DataSetError: it is missing, damaged, or changed meanwhile.
+    """
+    verify_file(source, entry)
+    with atomic_path(path) as partial:
+        shutil.copyfile(source / entry.path, partial)
+        if difference(partial, entry.bytes, entry.crc32):
+            raise DataSetError(f"{source} changed while its fit was copied: run the same again")
 
 
 def read_fit_tables(data: Path, manifest: Manifest) -> dict[str, FittedColumn]:

@@ -1,6 +1,7 @@
 """Stage 2, fit: the runs of all blocks are merged into vocabularies and quantile tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from criteo_stream.base.records import write_record
@@ -17,8 +18,7 @@ from criteo_stream.prepare.drift import drift
 from criteo_stream.prepare.extend_fit import sort_before
 from criteo_stream.prepare.fit_records import FittedRecord, fingerprint_of, fitted_columns
 from criteo_stream.prepare.host import Host
-from criteo_stream.prepare.quantiles import build_table, write_table
-from criteo_stream.prepare.read_fit import read_fit_tables
+from criteo_stream.prepare.quantiles import build_table, open_table, write_table
 from criteo_stream.prepare.scratch import spilled_runs, verify_runs
 from criteo_stream.prepare.splits import TRAIN
 from criteo_stream.prepare.stage_plan import FitPlan, check_wanted
@@ -94,12 +94,13 @@ class FitWork:
             check_wanted(self._path)
             yield part
 
+    @cached_property
     def _extended(self) -> Manifest | None:
-        """The manifest of the fit that is extended, if one is."""
+        """The manifest of the fit that is extended, if one is; its tables are in the workspace."""
         return Manifest.read(self._workspace.before.path) if self.plan.extends else None
 
     def _fit_numeric(self, column: str, runs: Sequence[SpilledRun], *, rows: int) -> FittedNumeric:
-        if manifest := self._extended():
+        if manifest := self._extended:
             return self._keep_numeric(column, runs, rows, manifest)
         distinct = 0
 
@@ -123,10 +124,8 @@ class FitWork:
         self, column: str, runs: Sequence[SpilledRun], rows: int, manifest: Manifest
     ) -> FittedNumeric:
         """The table of the fit that is extended, and how far the new rows are from it."""
-        table = read_fit_tables(self._workspace.before.path, manifest)[column].table
         path = self._workspace.table(column)
-        write_table(path, table)
-        found = drift(table, self._merged(runs), rows)
+        found = drift(open_table(path), self._merged(runs), rows)
         return FittedNumeric(
             made_from=self._made_from,
             distinct=manifest.numeric[INTEGER_COLUMNS.index(column)].distinct,
@@ -141,7 +140,7 @@ class FitWork:
         counts = self._workspace.data.counts(column) if self.plan.keeps_counts else None
         known_before = 0
         parts: Iterable[ExtendedCounts]
-        if (manifest := self._extended()) is None:
+        if (manifest := self._extended) is None:
             parts = (ExtendedCounts.of_new(*part) for part in self._merged(runs))
         else:
             parts = self._merged_with_before(column, runs, manifest)

@@ -16,7 +16,7 @@ from criteo_stream.base.storage import make_folder
 from criteo_stream.data.manifest import ShardEntry
 from criteo_stream.prepare import tasks
 from criteo_stream.prepare.assign_splits import inputs_to_count, ranges_of
-from criteo_stream.prepare.borrow_fit import borrow_fit
+from criteo_stream.prepare.borrow_fit import borrow_fit, take_tables
 from criteo_stream.prepare.collect_fit import Fit, collect_fit
 from criteo_stream.prepare.engine import Engine, RunsTasks, Task, run_tasks
 from criteo_stream.prepare.extend_fit import limits_of, take_before
@@ -169,8 +169,8 @@ class Stages:
         rows = sum(record.rows[TRAIN] for record in records)
         if not rows:
             raise InputError(
-                "no row is in the training split, so there is nothing to fit: "
-                "check the inputs, the split options and --keep-negatives"
+                "no row is in the training split, so there is nothing to fit: check the inputs, "
+                "the split options and --keep-negatives"
             )
         before = take_before(self.options.extend, self.workspace.before)
         extends = identity_of_fit(before) if before else None
@@ -182,10 +182,9 @@ class Stages:
             make_folder(self.workspace.data.all_counts)
         done = fitted_columns(self.workspace, fingerprint_of(records, extends))
         self._on_threads(lambda c: verify_fitted(self.workspace, c, done[c]), done)
-        left = [n for n, column in enumerate(FEATURE_COLUMNS) if column not in done]
-        if left:
-            column = min(FEATURE_COLUMNS[number] for number in left)
-            refuse_after_encoding(self.workspace, column, len(records))
+        if left := [n for n, column in enumerate(FEATURE_COLUMNS) if column not in done]:
+            first = min(FEATURE_COLUMNS[number] for number in left)
+            refuse_after_encoding(self.workspace, first, len(records))
             plan = FitPlan(
                 **self._common(),
                 blocks=list(records),
@@ -194,6 +193,8 @@ class Stages:
                 keeps_counts=not self.options.no_counts,
                 extends=extends,
             )
+            if before is not None:
+                take_tables(self.workspace, self.workspace.before.path, before, without=done)
             self._fit_columns(plan, left)
         return collect_fit(self.workspace, records, min_count, extends)
 

@@ -8,7 +8,7 @@ from typing import Any
 from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.options import declared, to_dict
-from criteo_stream.base.records import checksum_of
+from criteo_stream.base.records import checksum_of, first_difference
 from criteo_stream.base.schema import FORMAT_VERSION
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.prepare.options import PrepareOptions
@@ -57,9 +57,8 @@ def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, obj
     found, wanted = (  # a task that keeps all negatives does not say so
         task | {"keep_negatives": task.get("keep_negatives", 1.0)} for task in (found, wanted)
     )
-    for key in [*wanted, *(k for k in found if k not in wanted)]:
-        if found.get(key) != wanted.get(key):
-            raise _other(out, key, found.get(key), wanted.get(key))
+    if key := first_difference(found, wanted):
+        raise _other(out, key, found.get(key), wanted.get(key))
 
 
 def refuse_other_set(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:
