@@ -108,6 +108,19 @@ def unsealed(raw: Any) -> dict[str, Any]:
     return content
 
 
+def sealed_line(content: Mapping[str, object]) -> str:
+    """Plain values as a line of a file, with their checksum."""
+    return json.dumps(sealed(content)) + "\n"
+
+
+def first_difference(begun: Mapping[str, object], wanted: Mapping[str, object]) -> str | None:
+    """The first name whose values differ, of those wanted and then of the others."""
+    for name in [*wanted, *(name for name in begun if name not in wanted)]:
+        if begun.get(name) != wanted.get(name):
+            return name
+    return None
+
+
 def has_names(path: Path, names: Set[str]) -> bool:
     """Whether a file is a JSON object with all of these names; false where it cannot be read."""
     try:

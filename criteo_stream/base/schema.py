@@ -8,6 +8,10 @@ CATEGORICAL_COLUMNS: Final = tuple(f"C{i}" for i in range(1, 27))
 FEATURE_COLUMNS: Final = INTEGER_COLUMNS + CATEGORICAL_COLUMNS
 
 SPLITS: Final = ("train", "valid", "test")
+ALL_ROWS: Final = "all"
+"""In the place of a split: all of them together."""
+EVALUATED: Final = (*SPLITS, ALL_ROWS)
+"""What a run may be evaluated on."""
 
 FORMAT_VERSION: Final = 2
 """Version of the prepared data set's layout; a reader refuses any other."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.schema import EVALUATED
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, show
 from criteo_stream.cli.parameters import (
@@ -32,7 +32,7 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[
-        str, among((*SPLITS, "all"), help="Evaluate on this split, or on all rows.")
+        str, among(EVALUATED, help="Evaluate on this split, or on all rows.")
     ] = "test",
     data: DataOption = None,
     against: Annotated[

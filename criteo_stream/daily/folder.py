@@ -19,10 +19,12 @@ from criteo_stream.base.records import (
     Number,
     RecordError,
     Share,
+    first_difference,
     from_plain,
     parse_json,
-    sealed,
+    sealed_line,
     unsealed,
+    write_record,
 )
 from criteo_stream.base.storage import (
     full_disk_explained,
@@ -35,7 +37,6 @@ from criteo_stream.base.storage import (
 
 _TRASH: Final = ".removed"
 """Holds a set or run that is being removed."""
-_NAMES: Final = {"sets", "runs", "days.jsonl", "task.json", "days.png", _TRASH}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ class ProgressiveFolder:
 
     def _begin(self, task: dict[str, object]) -> None:
         if not self._task.exists():
-            write_bytes(self._task, json.dumps(sealed(task), indent=1).encode())
+            write_record(self._task, task)
             return
         try:
             begun = unsealed(parse_json(read_bytes(self._task)))
@@ -123,12 +124,11 @@ class ProgressiveFolder:
             raise OutputError(
                 f"{self._task} is damaged ({error}): restore it, or choose another --out"
             ) from None
-        for name in [*task, *(name for name in begun if name not in task)]:
-            if begun.get(name) != task.get(name):
-                raise OutputError(
-                    f"{self.path} was begun with {name} = {json.dumps(begun.get(name))}, now it "
-                    f"is {json.dumps(task.get(name))}: give the same again, or choose another --out"
-                )
+        if name := first_difference(begun, task):
+            raise OutputError(
+                f"{self.path} was begun with {name} = {json.dumps(begun.get(name))}, now it is "
+                f"{json.dumps(task.get(name))}: give the same again, or choose another --out"
+            )
 
     def records(self) -> list[DayRecord]:
         """The days that are done, in order.
@@ -156,7 +156,7 @@ class ProgressiveFolder:
 
     def write(self, records: Sequence[DayRecord]) -> None:
         """Write the table of days, whole."""
-        lines = (json.dumps(sealed(asdict(record))) + "\n" for record in records)
+        lines = (sealed_line(asdict(record)) for record in records)
         write_bytes(self._days, "".join(lines).encode())
 
     def remove_before(self, day: int) -> None:

@@ -5,18 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from criteo_stream.daily.folder import DayRecord
+from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.metrics.plots import save_figure
 
-_PANELS: Final = {
-    "auc": "AUC",
-    "log_loss": "log loss",
-    "ne": "NE",
-    "calibration": "calibration",
-    "oov_before": "OOV share",
-}
-_HEAD: Final = (
-    "day", "rows", "click rate", "AUC", "log loss", "NE", "calibration", "OOV", "new ids",
-)  # fmt: skip
+_PANELS: Final = {**FIGURES, "oov_before": "OOV share"}
+_HEAD: Final = ("day", "rows", "click rate", *FIGURES.values(), "OOV", "new ids")
 
 
 def table_text(records: Sequence[DayRecord]) -> list[str]:

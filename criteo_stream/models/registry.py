@@ -44,7 +44,11 @@ FIELDS: Final = len(FEATURE_COLUMNS)
 
 
 def build_model(
-    config: ResolvedConfig, manifest: Manifest, random: RandomNumbers | None = None
+    config: ResolvedConfig,
+    manifest: Manifest,
+    random: RandomNumbers | None = None,
+    *,
+    categories: list[int] | None = None,
 ) -> nn.Module:
     """The model that a configuration asks for, sized by a data set.
 
@@ -52,6 +56,7 @@ def build_model(
         config: of the run.
         manifest: of the data set.
         random: draws the initial weights; default a sequence that the run's seed begins.
+        categories: size of the id space of C1..C26; default the data set's.
 
     Raises:
         UsageError: no such model, or a user's that does not keep to the protocol.
@@ -63,7 +68,7 @@ def build_model(
         init_scale=config.init_scale,
         click_rate=click_rate(manifest),
     )
-    sizes = len(manifest.numeric), manifest.categories, config.embedding_dim
+    sizes = len(manifest.numeric), categories or manifest.categories, config.embedding_dim
     model = find_model(config.model)
     with (random or RandomNumbers(config.seed)).own():
         if model is FM:

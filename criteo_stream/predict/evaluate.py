@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from criteo_stream.base.errors import DataSetError, UsageError
 from criteo_stream.base.ranks import Ranks, process_group
-from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.schema import ALL_ROWS, EVALUATED, SPLITS
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.order import LANES
 from criteo_stream.metrics.compare import compare
@@ -17,10 +17,6 @@ from criteo_stream.metrics.plots import plot_scores
 from criteo_stream.metrics.scores import ScoreCounts
 from criteo_stream.predict.restore import LoadedRun, load_run
 from criteo_stream.runs.folder import RunFolder
-
-ALL: Final = "all"
-EVALUATED: Final = (*SPLITS, ALL)
-"""What may be evaluated: a split, or all rows of a set."""
 
 
 class OpenedSplit(NamedTuple):
@@ -53,7 +49,7 @@ def opened_split(
     with process_group(device=device) as ranks:
         with ranks.all_or_none():
             loaded = load_run(run, data, trust_model=trust_model)
-            splits = [s for s in SPLITS if split in (s, ALL) and loaded.manifest.rows[s]]
+            splits = [s for s in SPLITS if split in (s, ALL_ROWS) and loaded.manifest.rows[s]]
             if not splits:
                 raise DataSetError(
                     f"the {split} split of {loaded.data} is empty: choose another --split"

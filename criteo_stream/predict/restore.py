@@ -1,7 +1,7 @@
 """From a run folder back to a model: its best weights, and the data set that they belong to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -86,11 +86,7 @@ def load_run(
     checkpoint = CheckpointFolder(folder.checkpoints).load_best()
     state = TrainState.of(checkpoint.state, folder.checkpoints)
     categories = categories_of(record, manifest)
-    columns = [
-        replace(column, ids=ids)
-        for column, ids in zip(manifest.categorical, categories, strict=True)
-    ]
-    model = build_model(record.config, replace(manifest, categorical=columns, extension=None))
+    model = build_model(record.config, manifest, categories=categories)
     load_weights(model, weights_in(checkpoint.tensors), folder.path)
     if state.intercept:
         assert isinstance(model, FieldInputs)

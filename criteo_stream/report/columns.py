@@ -97,7 +97,12 @@ def column_facts(
             known=c.ids - FIRST_KNOWN_ID,
             oov=c.oov / counted,
             split_oov=float(oov[i]),
-            **_shares_of_top(_largest_counts(folder.vocabulary(c.column)), counted),
+            **_shares_of_top(
+                _largest_counts(
+                    folder.vocabulary(c.column), is_extended=manifest.extension is not None
+                ),
+                counted,
+            ),
         )
         for i, c in enumerate(manifest.categorical)
     ]
@@ -118,13 +123,18 @@ def _value_counts(table: QuantileTable) -> np.ndarray:
     return table.up_to - table.below
 
 
-def _largest_counts(vocabulary: Path) -> np.ndarray:
-    """Counts of the most frequent values, falling; new ones of an extended fit come late in it."""
+def _largest_counts(vocabulary: Path, *, is_extended: bool) -> np.ndarray:
+    """Counts of the most frequent values, falling: the first of the file, whatever its size.
+
+    Those of an extended fit may be anywhere in it.
+    """
     largest = np.empty(0, np.int64)
     with pq.ParquetFile(vocabulary.absolute()) as file:
         for batch in file.iter_batches(columns=["count"]):
             both = np.concatenate([largest, batch["count"].to_numpy()])
             largest = np.sort(both)[::-1][:_TOP]
+            if not is_extended:
+                break
     return largest
 
 

@@ -1,6 +1,5 @@
 """The history of a run: ``history.jsonl``, a line per evaluation."""
 
-import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from criteo_stream.base.records import (
     Share,
     from_plain,
     parse_json,
-    sealed,
+    sealed_line,
     unsealed,
 )
 from criteo_stream.base.storage import full_disk_explained, read_bytes, sync_folder, write_bytes
@@ -119,4 +118,4 @@ _NEWER = {"peak_device_memory_bytes"}
 
 
 def _written(line: HistoryLine) -> str:
-    return json.dumps(sealed(line.to_dict())) + "\n"
+    return sealed_line(line.to_dict())

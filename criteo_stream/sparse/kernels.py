@@ -246,6 +246,18 @@ def join_columns(
                 places[members[column, place], column] = begin + number
 
 
+def _lowest_row(rows: Ints, places: Control, ends: Control) -> Any:
+    """The lowest of the rows that ranks have next, or `_NO_ROW` where none has any left."""
+    lowest = np.int64(_NO_ROW)
+    for rank in range(len(places)):
+        if places[rank] < ends[rank]:
+            lowest = min(lowest, np.int64(rows[rank, places[rank]]))
+    return lowest
+
+
+lowest_row = njit(**OPTIONS)(_lowest_row)
+
+
 def count_merged(control: Control, begins: Any, rows: Ints, distinct: Control) -> None:
     """Count the distinct rows that several ranks have together; a task is a range of rows.
 
@@ -262,16 +274,14 @@ def count_merged(control: Control, begins: Any, rows: Ints, distinct: Control) -
         if task >= tasks:
             break
         places[:] = begins[task]
+        ends = begins[task + 1]
         count = 0
         while True:
-            lowest = np.int64(_NO_ROW)
-            for rank in range(ranks):
-                if places[rank] < begins[task + 1, rank]:
-                    lowest = min(lowest, np.int64(rows[rank, places[rank]]))
+            lowest = lowest_row(rows, places, ends)
             if lowest == _NO_ROW:
                 break
             for rank in range(ranks):
-                if places[rank] < begins[task + 1, rank] and rows[rank, places[rank]] == lowest:
+                if places[rank] < ends[rank] and rows[rank, places[rank]] == lowest:
                     places[rank] += 1
             count += 1
         distinct[task] = count
@@ -305,17 +315,15 @@ def add_merged(
         if task >= tasks:
             break
         places[:] = begins[task]
+        ends = begins[task + 1]
         for number in range(first[task], first[task + 1]):
-            lowest = np.int64(_NO_ROW)
-            for rank in range(ranks):
-                if places[rank] < begins[task + 1, rank]:
-                    lowest = min(lowest, np.int64(rows[rank, places[rank]]))
+            lowest = lowest_row(rows, places, ends)
             sum_rows[number] = lowest
             target = sums[number]
             is_first = True
             for rank in range(ranks):
                 place = places[rank]
-                if place < begins[task + 1, rank] and rows[rank, place] == lowest:
+                if place < ends[rank] and rows[rank, place] == lowest:
                     source = values[rank, place]
                     if is_first:
                         for column in range(width):

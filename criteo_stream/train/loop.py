@@ -97,9 +97,9 @@ class TrainLoop:
         """Train on a batch on the device, and count it."""
         training = self.training
         training.optimizers.set_learning_rate(training.learning_rate(training.step))
-        if self.ranks.world_size > 1:
+        if (exchange := training.optimizers.exchange) is not None:
             number = training.step % training.data.steps
-            training.optimizers.expect_rows(training.data.most_rows_of_a_rank(number))
+            exchange.most_rows = training.data.most_rows_of_a_rank(number)
         (numeric, _), label = batch
         try:
             with training.drawing():

@@ -49,7 +49,8 @@ class Optimizers:
         tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
         self.are_fused = fuse and all(fused.is_supported(table.weight) for table in tables)
         """Whether no table has a gradient of its own."""
-        self._exchange = exchange
+        self.exchange = exchange
+        """Wants to know of each step how many batch rows the rank with most of them has."""
         self._names = {id(p): name for name, p in model.named_parameters()}
         weights = {id(table.weight) for table in tables}
         dense = [p for p in model.parameters() if id(p) not in weights]
@@ -76,11 +77,6 @@ class Optimizers:
                     group["lr"] = rate
             if isinstance(optimizer, RowwiseSparseAdam):
                 optimizer.prepare()
-
-    def expect_rows(self, most_rows: int) -> None:
-        """Say how many batch rows the rank with most of them has in the next step."""
-        if self._exchange is not None:
-            self._exchange.most_rows = most_rows
 
     def step(self) -> None:
         """Update all parameters from their gradients."""

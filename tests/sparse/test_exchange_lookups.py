@@ -27,7 +27,8 @@ def train(model: torch.nn.Module, called: torch.nn.Module, o: Optimizers, rank: 
             first, last = sum(share[:rank]), sum(share[: rank + 1])
         some = slice(first, last)
         o.set_learning_rate(0.01)
-        o.expect_rows(max(share))
+        if o.exchange is not None:
+            o.exchange.most_rows = max(share)
         batch = (numbers[some], ids[some]), labels[some]
         train_step(called, o, batch, sum(share), 1 if rank is None else RANKS)
 
