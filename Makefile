@@ -9,7 +9,7 @@ LOWEST := .venv-lowest
 PYTEST := -m pytest -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest check format faults slow bench clean
+.PHONY: help demo test test-lowest check format faults slow bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -51,6 +51,10 @@ slow: $(STAMP) ## the tests that take minutes
 bench: $(STAMP) ## every benchmark in a quick setting
 	$(BIN)/python -m benchmarks.run_all
 
+docs: $(STAMP) ## the documents as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "read it: python3 -m http.server --directory site"
+
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) $(LOWEST) demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo-output site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

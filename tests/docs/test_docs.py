@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import picture
 from tests.support import processes
 from tests.support.archives import zipped
 from tests.support.paths import REPOSITORY
@@ -99,10 +100,30 @@ def test_links_lead_somewhere(document: str) -> None:
         assert (path.parent / target).exists(), f"{document} links to {target}"
 
 
-def test_the_readme_names_every_folder() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
+def test_the_table_names_every_folder() -> None:
+    table = (REPOSITORY / "docs" / "how-it-works.md").read_text()
     for path in (REPOSITORY / "criteo_stream").glob("*/__init__.py"):
-        assert f"| `{path.parent.name}/` |" in readme, path
+        assert f"| `{path.parent.name}/` |" in table, path
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len((REPOSITORY / "README.md").read_text().split()) < 900
+
+
+def test_the_picture_draws_the_table(tmp_path: Path) -> None:
+    rows = picture.peers((REPOSITORY / "benchmarks" / "README.md").read_text())
+    own, *others = rows
+    told = (REPOSITORY / "README.md").read_text()
+    assert own.label.startswith("criteo-stream")
+    assert len(others) == 4
+    assert f"prepares {own.prepare / 1000:.0f} k rows/s" in told
+    assert f"test AUC of {own.auc:.4f}".replace("0.", ".") in told
+    assert f"prepares {max(row.prepare for row in others) / 1000:.0f} k" in told
+    assert f"reaches {max(row.auc for row in others):.4f}".replace("0.", ".") in told
+    picture.draw(rows, tmp_path / "images" / "peers.svg")
+    assert (tmp_path / "images" / "peers.svg").read_text().count(
+        "<path"
+    ) > 15 + 50  # bars, and letters
 
 
 def test_the_targets_that_the_readme_names_exist() -> None:
