@@ -24,7 +24,12 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
 	touch $@
 
-demo: $(STAMP) ## synthetic data to a trained, evaluated and predicting model, under 3 minutes
+$(VENV)/.package: pyproject.toml constraints.txt # all that a user needs, and no more
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast-cpu]'
+	touch $@
+
+demo: $(VENV)/.package ## synthetic data to a trained, evaluated and predicting model, under 3 minutes
 	$(BIN)/criteo-stream demo --out demo-output --force
 
 test: check ## lint, types and the whole test suite
