@@ -8,8 +8,9 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
+
+from criteo_stream.base.system import open_descriptors
 
 _ASK_AFTER: Final = 15
 """Seconds of silence."""
@@ -22,9 +23,8 @@ def fail_when_silent(seconds: int) -> None:
     The other end's system answers while it runs, whatever the process there does. A network that
     returns before goes on where it was.
     """
-    for descriptor in Path("/proc/self/fd").iterdir():
+    for number in open_descriptors():
         with suppress(OSError):  # closed meanwhile, no socket, or not connected
-            number = int(descriptor.name)
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 with socket.socket(fileno=os.dup(number)) as connection:
                     _fail_when_silent(connection, seconds)
@@ -35,11 +35,16 @@ def _fail_when_silent(connection: socket.socket, seconds: int) -> None:
         return
     connection.getpeername()  # raises where it is not connected
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    after = min(_ASK_AFTER, seconds)
     tcp = {
-        socket.TCP_KEEPIDLE: min(_ASK_AFTER, seconds),
-        socket.TCP_KEEPINTVL: min(_ASK_EVERY, seconds),
-        socket.TCP_KEEPCNT: max(1, (seconds - _ASK_AFTER) // _ASK_EVERY),
-        socket.TCP_USER_TIMEOUT: seconds * 1000,  # for what was sent and is not acknowledged
+        "TCP_KEEPIDLE": after,
+        "TCP_KEEPALIVE": after,  # macOS's name for it, whose value may mean others elsewhere
+        "TCP_KEEPINTVL": min(_ASK_EVERY, seconds),
+        "TCP_KEEPCNT": max(1, (seconds - _ASK_AFTER) // _ASK_EVERY),
+        "TCP_USER_TIMEOUT": seconds * 1000,  # for what was sent and is not acknowledged
     }
-    for option, value in tcp.items():
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        del tcp["TCP_KEEPALIVE"]
+    for name, value in tcp.items():
+        if (option := getattr(socket, name, None)) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

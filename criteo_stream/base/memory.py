@@ -1,7 +1,9 @@
 """Memory of a process tree: what every memory figure of this package means.
 
 Anonymous and shared memory: ``Pss_Anon + Pss_Shmem`` of ``/proc/PID/smaps_rollup``. Page cache
-that the kernel can drop (files read, written or mapped) does not count.
+that the kernel can drop (files read, written or mapped) does not count. Where the system has no
+``/proc`` (macOS), it is the largest resident size of this process since it began, pages of files
+included.
 """
 
 import ctypes
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from criteo_stream.base.control_groups import group_free_bytes
+from criteo_stream.base.system import peak_resident_bytes
 
 _KEPT_BYTES: Final = 64 << 20
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -104,7 +107,7 @@ class PeakMemory:
 
     def sample(self) -> int:
         """Take a sample now and return it, in bytes."""
-        now = tree_bytes(os.getpid())
+        now = tree_bytes(os.getpid()) or peak_resident_bytes()
         self.peak_bytes = max(self.peak_bytes, now)
         return now
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.system import NO_SUCH_CALL, sync
 from criteo_stream.base.terminal import say
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = re.compile(r"\.(.+?)(?:\.[0-9a-f]{16})?\.partial")
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_LOCKS = (errno.ENOLCK, *NO_SUCH_CALL)
 
 
 @contextmanager
@@ -225,7 +226,7 @@ def sync_folder(path: Path) -> None:
 def _fsync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

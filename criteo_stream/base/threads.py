@@ -1,11 +1,11 @@
 """Whether the system lets this process start threads: libraries break off where it does not."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from criteo_stream.base.errors import CriteoStreamError
+from criteo_stream.base.system import cores
 
 _LIBRARIES = 4
 """Thread pools of about a thread per core: linear algebra, Polars, Arrow, PyTorch."""
@@ -20,7 +20,7 @@ def refuse_too_few_threads() -> None:
     Raises:
         CriteoStreamError: the system refuses them.
     """
-    wanted = _LIBRARIES * len(os.sched_getaffinity(0)) + _OTHERS
+    wanted = _LIBRARIES * cores() + _OTHERS
     enough = threading.Event()
     started: list[threading.Thread] = []
     with threads_explained():

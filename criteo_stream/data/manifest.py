@@ -30,9 +30,16 @@ from criteo_stream.base.records import (
     unsealed,
 )
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FORMAT_VERSION, INTEGER_COLUMNS, SPLITS
+from criteo_stream.base.schema import (
+    CATEGORICAL_COLUMNS,
+    FEATURE_COLUMNS,
+    FORMAT_VERSION,
+    INTEGER_COLUMNS,
+    SPLITS,
+)
 from criteo_stream.base.storage import difference, read_bytes, utf8_path, write_json
 from criteo_stream.data.extension import Extension
+from criteo_stream.data.fit_fingerprint import fingerprint_of_fit
 from criteo_stream.data.folder import DataFolder
 
 _COUNTED = (*SPLITS, "rejected", "read")
@@ -129,7 +136,9 @@ class Manifest:
     count_files: list[FileEntry] = field(default_factory=list)
     """Counts of values without an id, to extend the fit with; none where they were not kept."""
     fit_fingerprint: Fingerprint
-    """Equal for two sets whose ids and quantiles mean the same."""
+    """Equal for two sets whose ids and quantiles mean the same, see `fit_fingerprint`."""
+    fit_digests: dict[str, Fingerprint] = field(default_factory=dict)
+    """Per column, what the fingerprint is made of; none in sets of before, nor with their fit."""
     shards: dict[str, list[ShardEntry]]
     """Per split, in order."""
     extension: Extension | None = None
@@ -159,6 +168,10 @@ class Manifest:
         if self.extension:
             grows = zip(self.categories, self.extension.ids_before, strict=True)
             require(all(now >= before for now, before in grows), "ids_before: more than now")
+        if self.fit_digests:
+            require(set(self.fit_digests) == set(FEATURE_COLUMNS), "fit_digests: not our columns")
+            found_fit = fingerprint_of_fit(self.min_count, self.fit_digests)
+            require(found_fit == self.fit_fingerprint, "fit_fingerprint: not of the fit_digests")
         data = DataFolder(Path())
         fit = {str(path) for path in (data.quantiles, *map(data.vocabulary, CATEGORICAL_COLUMNS))}
         require({entry.path for entry in self.fit_files} in (fit, set()), "fit_files: not ours")

@@ -4,7 +4,6 @@ The one place where the two sides meet: lines are parsed and encoded with the da
 in preparing, and scored with the run's best weights as in training.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.base.storage import atomic_path, make_folder
+from criteo_stream.base.system import cores
 from criteo_stream.predict.prediction_file import (
     open_writer,
     refuse_to_replace,
@@ -126,7 +126,7 @@ def predict(
     rejects = FirstRejects()
     schema = schema_of(form)
     make_folder(out.parent)
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     with atomic_path(out, shared=True) as partial, ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "predict"))
         writer = stack.enter_context(open_writer(partial, out.suffix, schema))

@@ -48,6 +48,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
             made_from=manifest.fit_fingerprint,
             distinct=categorical.distinct,
             oov=categorical.oov,
+            digest=None,
             vocabulary=copied,
             lookup=Written.of(lookup),
             counts=None,
@@ -60,6 +61,8 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
         numeric=manifest.numeric,
         categorical=manifest.categorical,
         files=manifest.fit_files,
+        digests=manifest.fit_digests,
+        fingerprint=manifest.fit_fingerprint,
         extension=manifest.extension,
         encode_with=encode_with(fitted),
     )

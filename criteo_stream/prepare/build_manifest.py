@@ -1,6 +1,5 @@
 """The manifest of a prepared set, from what its stages made."""
 
-import hashlib
 from collections.abc import Sequence
 
 from criteo_stream.base.schema import ROW_GROUP_ROWS, SPLITS
@@ -50,18 +49,13 @@ def build_manifest(
         categorical=fit.categorical,
         fit_files=fit.files,
         count_files=fit.counts,
-        fit_fingerprint=_fingerprint(fit),
+        fit_fingerprint=fit.fingerprint,
+        fit_digests=fit.digests,
         extension=fit.extension,
         shards=shards,
         rejected=rejected,
         times=times,
     )
-
-
-def _fingerprint(fit: Fit) -> str:
-    """Equal for two fits whose ids and quantiles mean the same: of their files' checksums."""
-    content = "".join(entry.crc32 for entry in fit.files)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _input_entry(source: RawInput, number: int, records: Sequence[BlockRecord]) -> InputEntry:

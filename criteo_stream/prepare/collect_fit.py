@@ -8,8 +8,9 @@ import numpy as np
 
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
-from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS
+from criteo_stream.base.schema import CATEGORICAL_COLUMNS, FEATURE_COLUMNS, INTEGER_COLUMNS
 from criteo_stream.data.extension import Extension
+from criteo_stream.data.fit_fingerprint import fingerprint_of_fit, quantiles_digest
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import CategoricalColumn, FileEntry, Manifest, NumericColumn
 from criteo_stream.prepare.extend_fit import extension_of
@@ -37,6 +38,9 @@ class Fit:
     numeric: list[NumericColumn]
     categorical: list[CategoricalColumn]
     files: list[FileEntry]
+    digests: dict[str, str]
+    """Per column, see `fit_fingerprint`; none of an older fit that is borrowed."""
+    fingerprint: str
     counts: list[FileEntry] = field(default_factory=list)
     """Of the values without an id, where they are kept."""
     extension: Extension | None = None
@@ -69,20 +73,26 @@ def collect_fit(
             raise OutputError(f"{workspace.fitted(column)} is of other blocks: {RESTART}")
     missing = {c: sum(r.missing[c] for r in records) for c in FEATURE_COLUMNS}
     quantiles: dict[str, FittedColumn] = {}
+    digests: dict[str, str] = {}
     numeric: list[NumericColumn] = []
     categorical: list[CategoricalColumn] = []
     for column in FEATURE_COLUMNS:
         record = fitted[column]
         if isinstance(record, FittedNumeric):
-            if before is not None:
-                continue
             table = open_table(workspace.table(column))
+            if before is not None:
+                known = before.numeric[INTEGER_COLUMNS.index(column)]
+                digests[column] = quantiles_digest(table.arrays, known.missing, known.mean)
+                continue
             total = sum(r.sums[column] for r in records)
             mean = total / table.rows if table.rows else None
             found = FittedColumn(table=table, mean=mean, missing=missing[column])
             quantiles[column] = found
+            digests[column] = quantiles_digest(table.arrays, found.missing, mean)
             numeric.append(_numeric_column(column, found, record.distinct))
         else:
+            assert record.digest is not None, f"{column} is of a borrowed fit"
+            digests[column] = record.digest
             number = CATEGORICAL_COLUMNS.index(column)
             categorical.append(
                 CategoricalColumn(
@@ -108,6 +118,8 @@ def collect_fit(
         numeric=numeric,
         categorical=categorical,
         files=fit_files(data, fitted),
+        digests=digests,
+        fingerprint=fingerprint_of_fit(min_count, digests),
         counts=_count_files(data, fitted),
         extension=extension,
         encode_with=encode_with(fitted),

@@ -20,6 +20,7 @@ from typing import Final
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.records import Count, Positive, RecordError, from_plain, parse_json
 from criteo_stream.base.storage import full_disk_explained
+from criteo_stream.base.system import sync
 
 OWNER_NAME: Final = ".criteo-stream-owner.json"
 LEASE_SECONDS: Final = 30.0
@@ -37,7 +38,7 @@ class Owner:
     host: str
     boot: str
     """Identity of the host's system since it was started, and of the processes seen from here: a
-    container does not see those of others."""
+    container does not see those of others. Empty where the system tells neither."""
     pid: Positive
     started: Count
     """When the process began, in ticks since then."""
@@ -60,9 +61,9 @@ class Owner:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this host that is no more."""
+        """Whether it was a process of this host that is no more, as far as the system tells."""
         here = (self.host, self.boot) == (socket.gethostname(), _boot())
-        return here and _started(self.pid) != self.started
+        return here and bool(self.boot) and _started(self.pid) != self.started
 
 
 class Lease:
@@ -201,7 +202,7 @@ def _created(path: Path, content: bytes) -> bool:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)  # some file systems tell of a full disk only now
+                sync(descriptor)  # some file systems tell of a full disk only now
         except BaseException:  # a record of nobody would be waited for
             path.unlink(missing_ok=True)
             raise
@@ -213,7 +214,7 @@ def _overwrite(path: Path, content: bytes) -> None:
     with path.open("r+b") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
 
 
 def _content(owner: Owner) -> bytes:

@@ -3,12 +3,12 @@
 What is used in the end is measured by `criteo_stream.base.memory`.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.system import cores
 
 MERGE_BYTES_PER_ENTRY: Final = 48
 """A merge's working memory per run entry: packed keys, their sort, values and int64 counts."""
@@ -43,7 +43,7 @@ class MemoryBudget:
     @property
     def threads(self) -> int:
         """Threads that the memory is enough for; each encodes one block at a time."""
-        workers = self.workers or len(os.sched_getaffinity(0))
+        workers = self.workers or cores()
         return max(1, min(workers, self._shared_bytes // _THREAD_BYTES))
 
     @property

@@ -21,7 +21,6 @@ from typing import Unpack
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
-from criteo_stream.base.records import checksum_of
 from criteo_stream.base.storage import refuse_inside
 from criteo_stream.base.terminal import say
 from criteo_stream.data.folder import DataFolder
@@ -52,7 +51,7 @@ from criteo_stream.prepare.options import (
 from criteo_stream.prepare.result import PrepareResult
 from criteo_stream.prepare.short_days import short_by_size, short_days
 from criteo_stream.prepare.stages import Stages
-from criteo_stream.prepare.task import refuse_other_set, task_of
+from criteo_stream.prepare.task import identity_of_task, refuse_other_set, task_of
 from criteo_stream.prepare.workspace import Workspace
 from criteo_stream.raw.detect_layout import layout_of
 from criteo_stream.raw.malformed import write_rejects
@@ -167,7 +166,7 @@ class _Preparation:
         """All stages; whether an earlier try's blocks were reused, and the manifest."""
         task = task_of(self.options, self.sources, self.layout)
         workspace.begin(task)
-        identity = checksum_of(task)
+        identity = identity_of_task(task)
         done = [workspace.finished_blocks(n, identity) for n in range(len(self.inputs))]
         budget = self.execution.budget
         needed = estimate(self.inputs, budget.threads, self.share_thinned)

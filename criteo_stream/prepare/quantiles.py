@@ -42,6 +42,11 @@ class QuantileTable:
     """Rows not above each value (R)."""
 
     @property
+    def arrays(self) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """All that it holds."""
+        return self.values, self.below, self.up_to
+
+    @property
     def rows(self) -> int:
         """Fitted rows that have a value (n)."""
         return int(self.up_to[-1]) if len(self.up_to) else 0

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path
+from criteo_stream.data.fit_fingerprint import VocabularyDigest
 from criteo_stream.data.parquet import opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
@@ -66,6 +67,19 @@ def known_by_value(path: Path, ids: int, *, is_extended: bool = False) -> Iterat
             found = KnownValues(*(table[name].to_numpy() for name in ("value", "id", "count")))
             _check_unique(found.values)
             yield found
+
+
+def vocabulary_digest(path: Path, ids: int, *, is_extended: bool = False) -> str:
+    """Digest of the known values, as when they were written; see `fit_fingerprint`.
+
+    Raises:
+        DataSetError: as `read_vocabulary`.
+    """
+    digest = VocabularyDigest(ids - FIRST_KNOWN_ID)
+    with _opened(path, ids, is_extended=is_extended) as file:
+        for batch in file.iter_batches(SLICE_ENTRIES):
+            digest.add(*(batch[name].to_numpy() for name in VOCABULARY_SCHEMA.names))
+    return digest.digest()
 
 
 def write_lookup(

@@ -160,6 +160,7 @@ class FitWork:
             made_from=self._made_from,
             distinct=built.distinct,
             oov=built.oov_rows,
+            digest=built.digest,
             vocabulary=Written.of(vocabulary),
             lookup=Written.of(lookup),
             counts=Written.of(counts) if counts else None,

@@ -42,6 +42,11 @@ def task_of(
     return task
 
 
+def identity_of_task(task: dict[str, object]) -> str:
+    """Identity of all that decides the output: not the package's version, but its formats."""
+    return checksum_of({key: value for key, value in task.items() if key != "package_version"})
+
+
 def identity_of_fit(manifest: Manifest) -> str:
     """Identity of a fit that is extended: what it encodes with, and all that it counted."""
     counts = [entry.crc32 for entry in manifest.count_files]
@@ -54,8 +59,11 @@ def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, obj
     Raises:
         OutputError: names the first option that differs, with both values.
     """
-    found, wanted = (  # a task that keeps all negatives does not say so
-        task | {"keep_negatives": task.get("keep_negatives", 1.0)} for task in (found, wanted)
+    found, wanted = (
+        # What version began it is no matter while formats are the same, and a task that keeps all
+        # negatives does not say so.
+        task | {"package_version": None, "keep_negatives": task.get("keep_negatives", 1.0)}
+        for task in (found, wanted)
     )
     if key := first_difference(found, wanted):
         raise _other(out, key, found.get(key), wanted.get(key))
@@ -64,8 +72,8 @@ def refuse_other_task(out: Path, found: dict[str, object], wanted: dict[str, obj
 def refuse_other_set(out: Path, found: dict[str, object], wanted: dict[str, object]) -> None:
     """Compare what a finished set was made with to what is asked for.
 
-    What version of the package made it is no matter, nor what it left at a default of today; nor
-    the order of the inputs where no split goes by it.
+    What it left at a default of today is no matter, nor the order of the inputs where no split goes
+    by it.
 
     Raises:
         OutputError: names the first option that differs, with both values.
@@ -74,7 +82,7 @@ def refuse_other_set(out: Path, found: dict[str, object], wanted: dict[str, obje
         name: list(option.default) if isinstance(option.default, tuple) else option.default
         for name, option in declared(PrepareOptions).items()
     }
-    found = {**defaults, **found, "package_version": wanted["package_version"]}
+    found = {**defaults, **found}
     if wanted["split"] != "tail" and _same_but_for_order(found.get("inputs"), wanted["inputs"]):
         found["inputs"] = wanted["inputs"]
     refuse_other_task(out, found, wanted)
@@ -86,11 +94,6 @@ def _same_but_for_order(found: Any, wanted: Any) -> bool:
 
 def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
     then = "give the same again, choose another --out, or start over with --restart"
-    if key == "package_version":
-        return OutputError(
-            f"{out} was begun by version {found} of this package, and this is {wanted}: finish it "
-            "with that version, choose another --out, or start over with --restart"
-        )
     if key == "inputs" and _same_but_for_order(found, wanted):
         names = ", ".join(Path(path).name for path in found)
         return OutputError(f"{out} was begun with its inputs in the order {names}: {then}")

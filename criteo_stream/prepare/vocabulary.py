@@ -5,7 +5,6 @@ counts with files as the only storage that grows: the first keeps the values tha
 enough and a histogram of their counts, the second turns each count into a rank.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ import pyarrow.parquet as pq
 
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID, OOV_ID
 from criteo_stream.base.storage import atomic_path, full_disk_explained
+from criteo_stream.base.system import reserve_space
+from criteo_stream.data.fit_fingerprint import VocabularyDigest
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.counts_before import ExtendedCounts
 from criteo_stream.prepare.rare_counts import RareCounts, writing_rare_counts
@@ -45,6 +46,8 @@ class VocabularyFacts:
     """New rows whose value had no id before; all rows where nothing is extended."""
     new_oov: int
     """New rows whose value has none now."""
+    digest: str
+    """Of the known values, see `fit_fingerprint`."""
 
 
 def build_vocabulary(
@@ -101,13 +104,14 @@ def build_vocabulary(
             values, counts, places = values[kept], counts[kept], places[kept]
             lookup.add(values, (places + FIRST_KNOWN_ID).astype(np.int32))
             by_id.put(places, values, counts)
-        by_id.write(path)
+        digest = by_id.write(path)
     return VocabularyFacts(
         distinct=found.distinct,
         known=known,
         oov_rows=oov_rows,
         new_oov_before=found.new_oov_before,
         new_oov=new_oov,
+        digest=digest,
     )
 
 
@@ -194,7 +198,7 @@ class _ById:
         if known:
             # A mapped file must have its space before it is written to: a disk that fills up
             # under a mapping kills the process.
-            os.posix_fallocate(file.fileno(), 0, known * _KNOWN.itemsize)
+            reserve_space(file, known * _KNOWN.itemsize)
             self._entries = np.memmap(file, _KNOWN, "r+", shape=(known,))
 
     def put(self, places: Int64Array, values: UInt32Array, counts: Int64Array) -> None:
@@ -202,7 +206,9 @@ class _ById:
             self._entries["value"][places] = values
             self._entries["count"][places] = counts
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path) -> str:
+        """Write the vocabulary; its digest."""
+        digest = VocabularyDigest(self._known)
         encodings = {"value": "PLAIN"} | dict.fromkeys(("id", "count"), "DELTA_BINARY_PACKED")
         with (
             atomic_path(path, unique=True) as partial,
@@ -214,4 +220,6 @@ class _ById:
                 entries = self._entries[start : start + SLICE_ENTRIES]
                 ids = np.arange(start, start + len(entries), dtype=np.int32) + FIRST_KNOWN_ID
                 columns = [entries["value"].copy(), ids, entries["count"].copy()]
+                digest.add(*columns)
                 writer.write_table(pa.table(columns, schema=VOCABULARY_SCHEMA))
+        return digest.digest()

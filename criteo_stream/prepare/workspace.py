@@ -33,8 +33,12 @@ from criteo_stream.prepare.ownership import (
 from criteo_stream.prepare.task import refuse_other_task
 from criteo_stream.prepare.work_records import RESTART, BlockRecord, block_name, damaged
 
-_FORMAT: Final = 5
-"""Version of the files in the working folder; unfinished work of any other is refused."""
+_FORMAT: Final = 6
+"""Version of the files in the working folder; unfinished work of any other is refused.
+
+Raise it with every change of what a stage writes, be it other bytes of the same meaning: work that
+one version of the package began is finished by another as long as this is the same.
+"""
 
 _Record = TypeVar("_Record")
 

@@ -7,13 +7,17 @@ from typing import NamedTuple
 
 from criteo_stream.base.amounts import format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
+from criteo_stream.base.options import declared
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
 from criteo_stream.base.terminal import visible
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.thinning import negatives_kept
+from criteo_stream.runs.config import ResolvedConfig, TrainConfig, flag
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
+
+_MAIN_OPTIONS = ("numeric", "seed")
 
 
 class Inspection(NamedTuple):
@@ -179,7 +183,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
 
 def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     from criteo_stream.runs.checkpoint_folder import CheckpointFolder
-    from criteo_stream.runs.state import TrainState, weights_in
+    from criteo_stream.runs.state import TrainState, moments_in, weights_in
 
     folder = RunFolder(path)
     record = folder.read()
@@ -189,13 +193,19 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     latest = checkpoints.describe_latest()
     tensors = latest[1] if latest else {}
     history = folder.history.read()
-    layers = weights_in(tensors)
-    sizes = {name: math.prod(tensor.shape) for name, tensor in layers.items()}
+    weights = weights_in(tensors)
+    trained = {moment.removesuffix(".exp_avg") for moment in moments_in(tensors)}
+    layers = {name: tensor for name, tensor in weights.items() if name in trained}
+    fixed = {name: tensor for name, tensor in weights.items() if name not in trained}
+    sizes = {name: math.prod(tensor.shape) for name, tensor in weights.items()}
     saved = TrainState.of(latest[0], folder.checkpoints) if latest else None
     best = saved.best if saved else None
     figures: dict[str, object] = {
         "kind": "run",
         "model": record.config.model,
+        "options": record.config.to_dict(),
+        "package_version": record.package_version,
+        "from": record.from_run,
         "data": record.data,
         "fingerprint": record.fingerprint,
         "step": saved.step if saved else 0,
@@ -205,6 +215,9 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
             {"layer": name, "shape": list(t.shape), "parameters": sizes[name], "bytes": t.bytes}
             for name, t in layers.items()
         ],
+        "not_trained": [
+            {"layer": name, "shape": list(t.shape), "bytes": t.bytes} for name, t in fixed.items()
+        ],
         "checkpoints": [step.name for step in steps],
         "evaluations": len(history),
     }
@@ -212,8 +225,11 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
         f"{path}: {record.config.model} on {record.data}, step {saved.step if saved else 0:,} of "
         f"{saved.total_steps if saved else 0:,}, {len(history)} evaluations",
     ]
+    if record.from_run:
+        text.append(f"begun with the weights of {record.from_run}")
     if best:
         text.append(f"best at step {best.step:,}: {best.text()}")
+    text += _option_lines(record.config)
     total = format_size(sum(tensor.bytes for tensor in layers.values()))
     text += [
         "",
@@ -224,12 +240,32 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
                  format_size(t.bytes))
                 for name, t in layers.items()
             ]
-            + [("total", "", f"{sum(sizes.values()):,}", total)],
+            + [("total", "", f"{sum(sizes[name] for name in layers):,}", total)],
         ),
     ]  # fmt: skip
+    if fixed:
+        names = (f"{name} ({sizes[name]:,} values)" for name in fixed)
+        text += ["", f"not trained: {', '.join(names)}"]
     if verify:
         text += ["", f"all {sound} checkpoints are sound"]
     return Inspection(figures, text)
+
+
+def _option_lines(config: ResolvedConfig) -> list[str]:
+    """The main options, among them all that go by the rows; then others that are not at default."""
+    values, known = config.to_dict(), declared(TrainConfig)
+    main = [name for name in values if known[name].may_be_open or name in _MAIN_OPTIONS]
+    others = [
+        name
+        for name, value in values.items()
+        if name not in ("model", *main) and value != known[name].default
+    ]
+    text = {
+        name: flag(name) if value is True else f"{flag(name)} {value}"
+        for name, value in values.items()
+    }
+    lines = [("options", main), ("other than by default", others)]
+    return [f"{what}: {', '.join(text[n] for n in names)}" for what, names in lines if names]
 
 
 def _share(part: int, whole: int) -> str:

@@ -8,8 +8,8 @@ from criteo_stream.data.manifest import Manifest, ShardEntry, verify_file
 from criteo_stream.data.shards import ShardReader, row_group_sizes
 from criteo_stream.prepare.rare_counts import read_rare_counts
 from criteo_stream.prepare.read_fit import (
-    read_fit_tables,
     read_fit_vocabularies,
+    verify_digests,
     verify_fit,
 )
 
@@ -24,8 +24,8 @@ def verify_data_set(data: Path, manifest: Manifest) -> None:
     for entry in manifest.files():
         if entry not in manifest.fit_files:
             verify_file(data, entry)
-    read_fit_tables(data, manifest)
     read_fit_vocabularies(data, manifest)
+    verify_digests(data, manifest)
     for entry in manifest.count_files:
         for _ in read_rare_counts(data / entry.path):
             pass

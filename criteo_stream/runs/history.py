@@ -1,6 +1,5 @@
 """The history of a run: ``history.jsonl``, a line per evaluation."""
 
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from criteo_stream.base.records import (
     unsealed,
 )
 from criteo_stream.base.storage import full_disk_explained, read_bytes, sync_folder, write_bytes
+from criteo_stream.base.system import sync
 from criteo_stream.metrics.figures import figures_text
 
 
@@ -73,7 +73,7 @@ class History:
             new = file.tell() == 0
             file.write(_written(line))
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             if new:
                 sync_folder(self.path.parent)
 

@@ -15,7 +15,6 @@ Time was no reason: with its sync and a second pass for the checksum, 0.8.0 took
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,8 @@ from typing import Final, NamedTuple
 import torch
 from safetensors import safe_open
 from torch import Tensor
+
+from criteo_stream.base.system import sync
 
 _DTYPES: Final = {
     torch.float64: "F64",
@@ -70,7 +71,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
                 file.write(chunk)
                 crc = zlib.crc32(chunk, crc)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return f"{crc:08x}"
 
 

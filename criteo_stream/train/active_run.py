@@ -1,6 +1,5 @@
 """A run under way: its data, model and optimizers, and what changes from step to step."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.random_numbers import RandomNumbers
 from criteo_stream.base.ranks import Ranks
+from criteo_stream.base.system import cores
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import FM, build_model, may_draw
@@ -165,8 +165,7 @@ def set_threads(
     threads = execution.threads
     if threads is None and checkpoint is not None:
         threads = TrainState.of(checkpoint.state, where).threads
-    cores = len(os.sched_getaffinity(0))
     # A Python thread has a number of its own from the first question on; before, it would take
     # the one that another run sets meanwhile.
     torch.get_num_threads()
-    torch.set_num_threads(threads or max(1, cores // ranks.local_world_size))
+    torch.set_num_threads(threads or max(1, cores() // ranks.local_world_size))

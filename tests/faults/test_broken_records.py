@@ -69,7 +69,8 @@ def may_be_right(where: str, way: str, before: Any, value: Any) -> bool:
     if way in ("text", "empty text", "NUL in text"):
         return where in FREE["text"] and way != ("NUL in text" if where == "data.path" else "")
     if way == "missing":
-        return where in ("rejected", "times", "format", "start", "count_files", "extension")
+        return where in ("rejected", "times", "format", "start", "count_files", "extension",
+                         "fit_digests")  # fmt: skip
     if way == "null":
         return where.endswith(("minimum", "maximum", "mean", "auc", "log_loss", "ne", "best",
                                "calibration", "rejected", "extension"))  # fmt: skip

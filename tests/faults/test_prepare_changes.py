@@ -119,16 +119,30 @@ def test_other_options_are_refused_by_name(
         prepare(raw, out, **{**OPTIONS, **options})
 
 
-def test_other_inputs_and_another_version_are_refused(
+def test_other_inputs_are_refused(
     raw: Path, own_raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "data"
     stop_early(raw, out, monkeypatch)
     with pytest.raises(OutputError, match="begun with inputs = "):
         prepare(own_raw, out, **OPTIONS)
+
+
+def test_another_version_of_the_package_finishes_the_work(
+    raw: Path, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "data"
+    stop_early(raw, out, monkeypatch)
+    begun = {path.name for path in Workspace(out).blocks.glob("*.json")}
     monkeypatch.setattr(task, "__version__", "99.0")
-    with pytest.raises(OutputError, match=r"begun by version .*this is 99\.0: finish it with"):
-        prepare(raw, out, **OPTIONS)
+    finished = prepare(raw, out, **OPTIONS)
+    assert begun
+    assert finished.resumed
+    assert finished.manifest.package_version == "99.0"
+    found = content(out)
+    manifests = [files.pop("manifest.json") for files in (found, dict(expected))]
+    assert found == {name: file for name, file in expected.items() if name != "manifest.json"}
+    assert manifests[0] != manifests[1], "it says which version finished it"
 
 
 @pytest.mark.parametrize("version", [None, 1, 2, 99])

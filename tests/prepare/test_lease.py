@@ -247,3 +247,13 @@ def test_the_record_says_who_it_is(tmp_path: Path) -> None:
     assert len(content) == len(lease._content(replace(owner, renewed=10**9)))
     assert json.loads(content) == asdict(owner)
     assert not owner.is_gone
+
+
+def test_where_the_system_tells_of_no_process_nobody_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an owner that lives would lose the folder to any other process of its host."""
+    monkeypatch.setattr(lease, "_boot", lambda: "")
+    monkeypatch.setattr(lease, "_started", lambda pid: None)
+    owner = Owner.this_process()
+    assert not owner.is_gone

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_ids_go_by_descending_count_then_value(
     assert table["id"].to_list() == list(range(FIRST_KNOWN_ID, FIRST_KNOWN_ID + len(kept)))
     others = dict(ordered) | dict.fromkeys((v for v, _ in kept), 0)
     oov_rows = sum(others.values())
-    assert facts == VocabularyFacts(
+    assert replace(facts, digest="") == VocabularyFacts(
+        digest="",
         distinct=len(counts),
         known=len(kept),
         oov_rows=oov_rows,
