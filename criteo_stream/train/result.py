@@ -1,9 +1,10 @@
 """The result of a training run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.notebook import table_html
 from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.runs.history import HistoryLine
 
@@ -30,7 +31,7 @@ class TrainResult:
     """Step of the checkpoint that this call continued from."""
     finished: bool
     """False where a signal stopped it."""
-    history: list[HistoryLine]
+    history: list[HistoryLine] = field(repr=False)
     """All evaluations of the run."""
 
     def to_dict(self) -> dict[str, object]:
@@ -66,3 +67,22 @@ class TrainResult:
         if self.best:
             text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
         return text
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        best = [(FIGURES[key], f"{value:.6f}") for key, value in self._best_figures()]
+        rows = [
+            ("steps", f"{self.steps:,}"),
+            ("rows", f"{self.rows:,}"),
+            ("seconds", f"{self.seconds:,.1f}"),
+            ("rows/s", f"{self.rows_per_second:,.0f}"),
+            ("peak memory", format_size(self.peak_memory_bytes)),
+            *([("best step", f"{self.best.step:,}"), *best] if self.best else []),
+        ]
+        return table_html(f"{self.run}" + ("" if self.finished else " (stopped)"), rows)
+
+    def _best_figures(self) -> list[tuple[str, float]]:
+        found = ((key, getattr(self.best, key, None)) for key in FIGURES)
+        return [(key, value) for key, value in found if value is not None]
