@@ -1,6 +1,6 @@
 """The result of a training run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from criteo_stream.base.amounts import format_size
@@ -9,7 +9,7 @@ from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.runs.history import HistoryLine
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TrainResult:
     """The result of a training run."""
 
@@ -31,7 +31,7 @@ class TrainResult:
     """Step of the checkpoint that this call continued from."""
     finished: bool
     """False where a signal stopped it."""
-    history: list[HistoryLine] = field(repr=False)
+    history: list[HistoryLine]
     """All evaluations of the run."""
 
     def to_dict(self) -> dict[str, object]:
@@ -70,6 +70,9 @@ class TrainResult:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<TrainResult {self}>"
 
     def _repr_html_(self) -> str:
         best = [(FIGURES[key], f"{value:.6f}") for key, value in self._best_figures()]
