@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream import CriteoDataset
-from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.schema import SPLITS, Split
 from criteo_stream.data.manifest import Manifest
 
 BINS: Final = 32
@@ -57,7 +57,7 @@ class Rows:
     label: NDArray[np.float32]
 
     @classmethod
-    def read(cls, data: Path, split: str) -> Self:
+    def read(cls, data: Path, split: Split) -> Self:
         """All rows of a split, in the order of the shards."""
         batches = list(CriteoDataset(data, split, 1 << 17, shuffle=False))
         numeric, categorical, label = (

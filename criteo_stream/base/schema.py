@@ -1,13 +1,14 @@
 """Columns of a Criteo row, splits, and the sizes on which all parts agree."""
 
-from typing import Final
+from typing import Final, Literal
 
 LABEL: Final = "label"
 INTEGER_COLUMNS: Final = tuple(f"I{i}" for i in range(1, 14))
 CATEGORICAL_COLUMNS: Final = tuple(f"C{i}" for i in range(1, 27))
 FEATURE_COLUMNS: Final = INTEGER_COLUMNS + CATEGORICAL_COLUMNS
 
-SPLITS: Final = ("train", "valid", "test")
+Split = Literal["train", "valid", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
 ALL_ROWS: Final = "all"
 """In the place of a split: all of them together."""
 EVALUATED: Final = (*SPLITS, ALL_ROWS)

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from criteo_stream.base.errors import DataSetError, RunError, UsageError
+from criteo_stream.base.notebook import table_html
 from criteo_stream.base.paths import user_path
-from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.schema import SPLITS, Split
 from criteo_stream.data.lanes import LaneReader
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.order import LANES, Order
@@ -26,7 +27,7 @@ STATE_FORMAT = 1
 
 
 class CriteoDataset(IterableDataset[Batch]):
-    """One rank's share of every batch of a split.
+    """One rank's share of every batch of a split; ``len`` is the number of its batches an epoch.
 
     Yields ``(numeric float32 [b, 13], categorical int32 [b, 26]), label float32 [b]``: numeric in
     [0, 1] with NaN for missing, ids local to their column. Every rank yields ``steps`` batches;
@@ -35,8 +36,8 @@ class CriteoDataset(IterableDataset[Batch]):
 
     A second iteration repeats the epoch; ``set_epoch`` moves on to another. Inside the workers of a
     ``DataLoader(dataset, batch_size=None, num_workers=k)`` each worker owns a share of the lanes,
-    so that k items, in the loader's order, make up a batch. ``CriteoLoader`` puts them together,
-    costs less, and keeps count.
+    so that k items, in the loader's order, make up a batch, and there are k times ``len``.
+    ``CriteoLoader`` puts them together, costs less, and keeps count.
 
     Args:
         data: Folder of the prepared set.
@@ -60,7 +61,7 @@ class CriteoDataset(IterableDataset[Batch]):
     def __init__(
         self,
         data: Path | str,
-        split: str = "train",
+        split: Split = "train",
         batch_size: int = 8192,
         *,
         seed: int = 0,
@@ -101,6 +102,37 @@ class CriteoDataset(IterableDataset[Batch]):
         self.batches_consumed = 0
         """Batches of the current epoch handed out so far."""
         self._first_batch = 0
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __repr__(self) -> str:
+        return (
+            f"<CriteoDataset {self.data}, {self.split}: {self.rows:,} rows in {self.steps:,} "
+            f"batches of {self.order.batch_size:,}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("rows", f"{self.rows:,}"),
+            ("positives", f"{sum(s.positives for s in self.manifest.shards[self.split]):,}"),
+            ("batches", f"{self.steps:,}"),
+            ("batch size", f"{self.order.batch_size:,}"),
+            ("numeric columns", self.d_numerical),
+            ("categorical columns", len(self.categories)),
+            ("ids", f"{sum(self.categories):,}"),
+        ]
+        return table_html(f"{self.data}, {self.split}", rows)
+
+    @property
+    def d_numerical(self) -> int:
+        """Numeric columns, as models ask for them."""
+        return len(self.manifest.numeric)
+
+    @property
+    def categories(self) -> list[int]:
+        """Size of each categorical column's id space, as models ask for it."""
+        return list(self.manifest.categories)
 
     @property
     def rows(self) -> int:

@@ -1,9 +1,10 @@
 """The figures of an evaluation, as a record, and how a person reads them."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from criteo_stream.base.notebook import table_html
 from criteo_stream.metrics.intervals import Interval
 from criteo_stream.metrics.scores import CalibrationPart
 
@@ -39,6 +40,12 @@ class Evaluation:
         """The figures in one line."""
         return figures_text(self)
 
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return _figures_html(f"{self.rows:,} rows, {self.positives:,} positives", self)
+
     def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
@@ -52,7 +59,7 @@ class DetailedEvaluation(Evaluation):
     """95 %, by DeLong et al. 1988."""
     log_loss_interval: Interval | None
     """95 %."""
-    calibration_curve: list[CalibrationPart]
+    calibration_curve: list[CalibrationPart] = field(repr=False)
     """Clicks predicted and clicks that came, by ascending score."""
 
 
@@ -71,6 +78,12 @@ class Difference:
         """The figures in one line."""
         return figures_text(self, "+.6f")
 
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return _figures_html("difference", self, "+.6f")
+
     def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
@@ -83,17 +96,24 @@ def figures_text(record: object, form: str = ".6f") -> str:
         record: has some of `FIGURES` as attributes, and maybe their ``…_interval``.
         form: of a figure.
     """
-    parts = []
+    return ", ".join(
+        f"{name} {value}" + (f" (95 %: {interval})" if interval else "")
+        for name, value, interval in _formatted(record, form)
+    )
+
+
+def _figures_html(caption: str, record: object, form: str = ".6f") -> str:
+    rows = list(_formatted(record, form))
+    if any(interval for *_, interval in rows):
+        return table_html(caption, rows, ("", "value", "95 %"))
+    return table_html(caption, [row[:2] for row in rows])
+
+
+def _formatted(record: object, form: str) -> Iterator[tuple[str, str, str]]:
+    """Name, value and interval of each figure that a record has; the last may be empty."""
     for key, name in FIGURES.items():
         if hasattr(record, key):
-            interval = getattr(record, f"{key}_interval", None)
-            parts.append(f"{name} {_figure_text(getattr(record, key), interval, form)}")
-    return ", ".join(parts)
-
-
-def _figure_text(value: float | None, interval: Sequence[float] | None, form: str) -> str:
-    if value is None:
-        return "undefined"
-    if interval is None:
-        return format(value, form)
-    return f"{value:{form}} (95 %: {interval[0]:{form}} to {interval[1]:{form}})"
+            value = getattr(record, key)
+            interval = getattr(record, f"{key}_interval", None) if value is not None else None
+            ends = f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
+            yield name, "undefined" if value is None else format(value, form), ends

@@ -24,8 +24,8 @@ class FieldModel(FieldInputs):
     its id; a numeric one's is x·v, the vector of its bin, or the sum of both.
 
     Args:
-        d_numerical: numeric columns.
-        categories: size of each categorical column's id space.
+        d_numerical: numeric columns; None or 0 for none.
+        categories: size of each categorical column's id space; None for no such column.
         d_embed: length k of the vectors.
         interaction: [B, fields, k] → logits [B], or [B, n_classes] from 2 classes on. One that
             needs several vectors per id, or none, says so with an attribute ``vectors_per_id`` m:
@@ -36,8 +36,8 @@ class FieldModel(FieldInputs):
 
     def __init__(
         self,
-        d_numerical: int,
-        categories: Sequence[int],
+        d_numerical: int | None,
+        categories: Sequence[int] | None,
         d_embed: int,
         interaction: nn.Module,
         n_classes: int = 1,
@@ -48,16 +48,20 @@ class FieldModel(FieldInputs):
         self._fields = len(self.layout.fields)
         self.interaction = interaction
 
-    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+    def forward(self, x_num: Tensor | None, x_cat: Tensor | None) -> Tensor:
         """Logits of a batch.
 
         Args:
-            x_num: float [B, d_numerical] in [0, 1], NaN for missing.
-            x_cat: int [B, columns], ids local to their column.
+            x_num: float [B, d_numerical] in [0, 1], NaN for missing; None without such columns.
+            x_cat: int [B, columns], ids local to their column; None without such columns.
 
         Returns:
             [B], or [B, n_classes] from 2 classes on.
+
+        Raises:
+            UsageError: an input is missing, or of another shape or type, or an id is out of range.
         """
+        x_num, x_cat = self.complete(x_num, x_cat)
         in_parts = not (torch.is_grad_enabled() or is_exporting())
         if in_parts and len(x_num) > INFERENCE_ROWS:
             starts = range(0, len(x_num), INFERENCE_ROWS)
@@ -75,10 +79,11 @@ class FieldModel(FieldInputs):
     def _terms(self, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Σ of the linear weights [B, n_classes], and the interaction's logits."""
         inner = self.interaction
-        summed = is_summed(rows) and not runs_fused(self.table.weight)
+        weight = self.table.lookup_weight
+        summed = is_summed(rows) and not runs_fused(weight)
         if isinstance(inner, ProjectedInteraction) and summed:
             sums = field_sums(
-                self.table.weight,
+                weight,
                 rows,
                 self.n_classes,
                 inner.projection(),
@@ -88,7 +93,7 @@ class FieldModel(FieldInputs):
             pairs = (sums.vectors.square() - sums.squares) / 2  # [B, k]
             return sums.linear, inner.combine(pairs, sums.projected)
         linear, embeddings = field_embeddings(
-            self.table.weight, rows, self.n_classes, self._fields, self.numeric_weight, values
+            weight, rows, self.n_classes, self._fields, self.numeric_weight, values
         )
         return linear, inner(embeddings)
 

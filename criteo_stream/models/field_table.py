@@ -79,12 +79,14 @@ class FieldLayout:
         """The bin of each quantile, local to its column.
 
         Args:
-            quantiles: float [B, numeric columns] in [0, 1], NaN for missing.
+            quantiles: float [B, numeric columns] in [0, 1], NaN for missing. Numbers outside
+                fall into the first or the last bin.
 
         Returns:
             int32 [B, numeric columns], 0 … bins − 1, and ``bins`` for missing.
         """
-        bins = (quantiles * self.bins).nan_to_num(0.0).int().clamp_(max=self.bins - 1)
+        # Before it is an int: infinity is none, and a row below 0 is another column's.
+        bins = (quantiles * self.bins).nan_to_num(0.0).clamp_(0, self.bins - 1).int()
         # Not torch.where: it copies a number to a GPU, and the host waits.
         return bins.masked_fill(quantiles.isnan(), self.bins)
 
@@ -105,16 +107,23 @@ class FieldTable(FusedTable):
         layout: which rows are whose.
         linear_columns: leading columns that are linear weights.
         d_embed: length of the vectors.
+        sparse: whether the gradient is sparse.
     """
 
     category_offsets: Tensor
     """int32 [categorical columns], the first row of each."""
     bin_offsets: Tensor
     """int32 [integer columns], the first row of each; [0] without bins."""
+    category_sizes: Tensor
+    """int32 [categorical columns], the number of ids of each."""
 
-    def __init__(self, layout: FieldLayout, linear_columns: int, d_embed: int) -> None:
-        super().__init__(layout.rows, linear_columns, d_embed)
+    def __init__(
+        self, layout: FieldLayout, linear_columns: int, d_embed: int, *, sparse: bool = True
+    ) -> None:
+        super().__init__(layout.rows, linear_columns, d_embed, sparse=sparse)
         self.layout = layout
+        sizes = torch.tensor(layout.categories, dtype=torch.int32)
+        self.register_buffer("category_sizes", sizes, persistent=False)
         for name in ("category_offsets", "bin_offsets"):
             offsets = torch.tensor(getattr(layout, name), dtype=torch.int32)
             self.register_buffer(name, offsets, persistent=False)

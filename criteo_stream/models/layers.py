@@ -1,4 +1,4 @@
-"""Layers with the names and shapes of the factorization machine literature."""
+"""Layers with the names and shapes of the factorization machine literature, each usable alone."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from criteo_stream.models.batches import check_ids
 from criteo_stream.models.field_table import FieldLayout, FieldTable
 from criteo_stream.sparse.lookups import embedding_lookup
 
@@ -30,21 +31,29 @@ class NumEmbedding(nn.Module):
 
 
 class CatEmbedding(nn.Module):
-    """Embeddings of categorical columns in one table, with coalesced sparse gradients.
+    """Embeddings of categorical columns in one table.
 
     Args:
         categories: size of each column's id space.
         d_embed: length of the embedding.
+        sparse: give the table a sparse, coalesced gradient, for ``torch.optim.SparseAdam``. By
+            default it is dense, as ``nn.Embedding``'s, for any optimizer.
     """
 
-    def __init__(self, categories: Sequence[int], d_embed: int) -> None:
+    def __init__(self, categories: Sequence[int], d_embed: int, *, sparse: bool = False) -> None:
         super().__init__()
-        self.table = FieldTable(FieldLayout(tuple(categories)), 0, d_embed)
+        self.table = FieldTable(FieldLayout(tuple(categories)), 0, d_embed, sparse=sparse)
         nn.init.normal_(self.table.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ids of each column, int [B, n] → [B, n, d_embed]."""
-        return embedding_lookup(self.table.weight, x + self.table.category_offsets)
+        """Ids of each column, int [B, n] → [B, n, d_embed].
+
+        Raises:
+            UsageError: an id is out of its column's range.
+        """
+        table = self.table
+        check_ids(x, table.category_sizes, table.layout.categories)
+        return embedding_lookup(table.lookup_weight, x + table.category_offsets)
 
 
 class CatLinear(nn.Module):
@@ -53,11 +62,12 @@ class CatLinear(nn.Module):
     Args:
         categories: size of each column's id space.
         d_out: outputs.
+        sparse: as in `CatEmbedding`.
     """
 
-    def __init__(self, categories: Sequence[int], d_out: int) -> None:
+    def __init__(self, categories: Sequence[int], d_out: int, *, sparse: bool = False) -> None:
         super().__init__()
-        self.weights = CatEmbedding(categories, d_out)
+        self.weights = CatEmbedding(categories, d_out, sparse=sparse)
         nn.init.zeros_(self.weights.table.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ def build_model(
         numeric_mean=[column.mean_quantile for column in manifest.numeric],
         init_scale=config.init_scale,
         click_rate=click_rate(manifest),
+        validate_ids=False,  # shards and vocabularies have been compared with the table's sizes
     )
     sizes = len(manifest.numeric), categories or manifest.categories, config.embedding_dim
     model = find_model(config.model)

@@ -30,7 +30,7 @@ def build_manifest(
         rejected: the list of malformed lines, where there were any.
         times: when and how fast; the only part that differs between equal runs.
     """
-    rows = {split: sum(entry.rows for entry in shards[split]) for split in SPLITS}
+    rows: dict[str, int] = {split: sum(entry.rows for entry in shards[split]) for split in SPLITS}
     rows["rejected"] = sum(record.rejected for record in records)
     if thinned := sum(record.thinned for record in records):
         rows["thinned"] = thinned

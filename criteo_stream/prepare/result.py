@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from criteo_stream.base.amounts import format_size
+from criteo_stream.base.notebook import table_html
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.raw.malformed import count_listed
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PrepareResult:
     """The result of a preparation; ``manifest`` tells what it made."""
 
@@ -51,3 +53,30 @@ class PrepareResult:
             "fingerprint": self.manifest.fingerprint,
             "warnings": self.warnings,
         }
+
+    def summary(self) -> str:
+        """The figures for a person."""
+        rows = self.manifest.rows
+        thinned = f", {rows['thinned']:,} negatives thinned" if "thinned" in rows else ""
+        return (
+            f"{self.out}: {rows['train']:,} training, {rows['valid']:,} valid and "
+            f"{rows['test']:,} test rows ({rows['rejected']:,} rejected{thinned}) in "
+            f"{self.seconds:.1f} s, {self.rows_per_second:,} rows/s, "
+            f"peak memory {format_size(self.peak_memory_bytes)}"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<PrepareResult {self}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            *((f"rows, {name}", f"{count:,}") for name, count in self.manifest.rows.items()),
+            ("seconds", f"{self.seconds:,.1f}"),
+            ("rows/s", f"{self.rows_per_second:,}"),
+            ("peak memory", format_size(self.peak_memory_bytes)),
+            *(("warning", warning) for warning in self.warnings),
+        ]
+        return table_html(str(self.out), rows)

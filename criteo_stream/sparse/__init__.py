@@ -10,6 +10,7 @@ In the order of a training step::
     gradients.py   sparse gradients, and the promise that they are coalesced
     exchange.py    their mean over ranks
     adam.py        the update of the rows that have one
+    joint_adam.py  the same and Adam of a model's dense parameters, as one optimizer
     acceleration.py  whether compiled kernels do parts of this, and on which threads
     kernels.py     what numba compiles
     graph_export.py  whether to use plain operations instead, for `torch.export`

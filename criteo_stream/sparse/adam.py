@@ -28,6 +28,12 @@ class WithoutCompiler(torch.optim.Optimizer):
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
+class DenseAdam(WithoutCompiler, torch.optim.Adam):
+    """Adam."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 class RowwiseSparseAdam(WithoutCompiler, torch.optim.SparseAdam):
     """``torch.optim.SparseAdam`` on coalesced gradients, several times faster.
 

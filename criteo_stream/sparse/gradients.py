@@ -1,11 +1,14 @@
 """Sparse gradients of tables, and the promise that they are coalesced.
 
 Coalesced means unique rows in ascending order. Neither the optimizer nor an exchange between ranks
-then has to sort them again.
+then has to sort them again. Optimizers that know no sparse gradients get dense ones.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def sparse_gradient(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
@@ -39,3 +42,25 @@ def keep_coalesced(weight: Tensor) -> None:
             parameter.grad = coalesced(parameter.grad)
 
     weight.register_post_accumulate_grad_hook(restore)  # type: ignore[no-untyped-call]
+
+
+class _DenseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def with_dense_gradient(weight: Tensor) -> Tensor:
+    """The same table [N, d]; what looks up in it gives it a dense gradient.
+
+    A part of the graph and no hook, because copies of a parameter lose their hooks.
+    """
+    if not (torch.is_grad_enabled() and weight.requires_grad):
+        return weight
+    dense: Tensor = _DenseGradient.apply(weight)  # type: ignore[no-untyped-call]
+    return dense

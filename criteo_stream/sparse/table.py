@@ -1,10 +1,10 @@
-"""A sparse table [w | v] of all columns."""
+"""A table [w | v] of all columns, with sparse gradients by default."""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from criteo_stream.sparse.gradients import keep_coalesced
+from criteo_stream.sparse.gradients import keep_coalesced, with_dense_gradient
 
 
 class FusedTable(nn.Embedding):
@@ -14,14 +14,22 @@ class FusedTable(nn.Embedding):
         rows: number of rows N, the ids of all columns together.
         linear_columns: leading columns that are linear weights.
         d_embed: length k of the vectors.
+        sparse: whether the gradient is sparse, as with any ``nn.Embedding``.
     """
 
-    def __init__(self, rows: int, linear_columns: int, d_embed: int) -> None:
+    def __init__(
+        self, rows: int, linear_columns: int, d_embed: int, *, sparse: bool = True
+    ) -> None:
         width = linear_columns + d_embed
         weight = table_zeros(rows, width)  # [N, linear + k]
-        super().__init__(rows, width, sparse=True, _weight=weight)
+        super().__init__(rows, width, sparse=sparse, _weight=weight)
         self.linear_columns = linear_columns
         keep_coalesced(self.weight)
+
+    @property
+    def lookup_weight(self) -> Tensor:
+        """The weight as look-ups take it, so that its gradient is sparse or dense."""
+        return self.weight if self.sparse else with_dense_gradient(self.weight)
 
 
 def table_zeros(

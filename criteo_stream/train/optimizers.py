@@ -1,24 +1,17 @@
 """The optimizers of a model: row-wise Adam for its tables, Adam for the few dense parameters."""
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from criteo_stream.sparse import fused
-from criteo_stream.sparse.adam import RowwiseSparseAdam, WithoutCompiler, table_moment
+from criteo_stream.sparse.adam import DenseAdam, RowwiseSparseAdam, table_moment
 from criteo_stream.sparse.deferred import defer
 from criteo_stream.sparse.exchange_lookups import LookupExchange
 
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 """What both kinds of Adam keep of a parameter."""
-
-
-class _DenseAdam(WithoutCompiler, torch.optim.Adam):
-    """Adam."""
-
-    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
 
 class Optimizers:
@@ -62,7 +55,7 @@ class Optimizers:
                 defer(table.weight, exchange)
             self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
         if dense:
-            adam = _DenseAdam(dense, **_dense_options(dense[0].device))
+            adam = DenseAdam(dense, **_dense_options(dense[0].device))
             # Adam warns if it could be captured and a step is not, as the first ones are.
             adam._warned_capturable_if_run_uncaptured = True
             self._optimizers.append(adam)

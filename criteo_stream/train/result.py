@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from criteo_stream.base.amounts import format_size
+from criteo_stream.base.notebook import table_html
 from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.runs.history import HistoryLine
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TrainResult:
     """The result of a training run."""
 
@@ -66,3 +67,25 @@ class TrainResult:
         if self.best:
             text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
         return text
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<TrainResult {self}>"
+
+    def _repr_html_(self) -> str:
+        best = [(FIGURES[key], f"{value:.6f}") for key, value in self._best_figures()]
+        rows = [
+            ("steps", f"{self.steps:,}"),
+            ("rows", f"{self.rows:,}"),
+            ("seconds", f"{self.seconds:,.1f}"),
+            ("rows/s", f"{self.rows_per_second:,.0f}"),
+            ("peak memory", format_size(self.peak_memory_bytes)),
+            *([("best step", f"{self.best.step:,}"), *best] if self.best else []),
+        ]
+        return table_html(f"{self.run}" + ("" if self.finished else " (stopped)"), rows)
+
+    def _best_figures(self) -> list[tuple[str, float]]:
+        found = ((key, getattr(self.best, key, None)) for key in FIGURES)
+        return [(key, value) for key, value in found if value is not None]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from criteo_stream.base.errors import DataSetError, RunError, UsageError
 from criteo_stream.data.dataset import Batch, CriteoDataset
+from criteo_stream.models import FM
 from tests.support.prepared import encoded_rows, write_data_set
 
 ROWS = 643
@@ -102,6 +103,24 @@ def test_iterating_again_repeats_the_epoch_and_another_epoch_differs(data: Path)
     dataset.set_epoch(1)
     assert dataset.state_dict()["batch"] == 0
     assert [row_numbers(batch) for batch in dataset] != first
+
+
+@pytest.mark.parametrize("batch_size", [1, 100, 643, 5000])
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_its_length_is_that_of_an_epoch(data: Path, batch_size: int, world_size: int) -> None:
+    for dataset in ranks_of(data, world_size, batch_size=batch_size):
+        loader = DataLoader(dataset, batch_size=None)
+        # A warning, which is an error here, tells of a loader that is longer than it says.
+        assert len(dataset) == len(loader) == len(list(dataset)) == len(list(loader))
+
+
+def test_it_knows_what_a_model_asks_for(data: Path) -> None:
+    dataset = CriteoDataset(data, batch_size=100)
+    assert dataset.d_numerical == 13
+    assert dataset.categories == dataset.manifest.categories
+    model = FM(dataset.d_numerical, dataset.categories, 4)
+    for (numeric, categorical), label in dataset:
+        assert model(numeric, categorical).shape == label.shape
 
 
 def test_read_ahead_is_the_callers_to_subtract(data: Path) -> None:

@@ -28,6 +28,7 @@ LINKED = [
     "benchmarks/LOG.md",
     "benchmarks/README.md",
     "benchmarks/results/README.md",
+    "examples/README.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")

@@ -43,6 +43,11 @@ def test_bins_are_equal_and_the_last_is_for_missing_values() -> None:
     assert layout.bin_of(quantiles).squeeze(1).tolist() == [0, 0, 1, 3, 3, 4]
 
 
+def test_numbers_outside_of_the_quantiles_stay_in_their_column() -> None:
+    outside = torch.tensor([[-0.5], [-torch.inf], [1e9], [torch.inf]])
+    assert FieldLayout((3,), 1, 4).bin_of(outside).squeeze(1).tolist() == [0, 0, 3, 3]
+
+
 def test_a_batch_looks_up_its_own_columns() -> None:
     table = FieldTable(FieldLayout((3, 5), 2, 4), 1, 2)
     x_num, x_cat = torch.tensor([[0.0, torch.nan]]), torch.tensor([[2, 4]], dtype=torch.int32)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from criteo_stream.base.errors import RunError, UsageError
-from criteo_stream.models import (
-    check_model,
-)
+from criteo_stream.data.manifest import Manifest
+from criteo_stream.models import build_model, check_model
 from criteo_stream.models.registry import MODELS
 from criteo_stream.runs.config import MODEL_NAMES, TrainConfig
 from tests.support.paths import REPOSITORY
@@ -160,7 +159,7 @@ def test_the_documented_model_trains(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     text = (REPOSITORY / "docs" / "models.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (code,) = re.findall(r"```python\n(# mymodels.py.*?)```", text, re.DOTALL)
     assert len(code.splitlines()) <= 20
     Path("mymodels.py").write_text(code)
     (name,) = re.findall(r"--model (mymodels:\w+)", text)
@@ -168,6 +167,13 @@ def test_the_documented_model_trains(
     assert result.finished
     assert trainer(data, tmp_path / "run", model=name).evaluate("test").auc is not None
     assert "interaction.cross.weight" in weights(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["fm", "deepfm"])
+def test_a_run_s_model_leaves_the_check_of_ids_to_the_shards(data: Path, name: str) -> None:
+    manifest = Manifest.read(data)
+    model: Any = build_model(TrainConfig(model=name).resolved(manifest.rows["train"]), manifest)
+    assert not model.validate_ids
 
 
 def test_two_ranks_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:

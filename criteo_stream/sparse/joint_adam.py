@@ -1,0 +1,64 @@
+"""One optimizer for a whole model, as a plain training loop and a scheduler expect it."""
+
+from collections.abc import Callable
+from typing import overload
+
+import torch
+from torch import nn
+
+from criteo_stream.sparse.adam import DenseAdam, RowwiseSparseAdam, WithoutCompiler
+
+
+class JointAdam(WithoutCompiler, torch.optim.Optimizer):
+    """Row-wise Adam for a model's sparse tables and Adam for its other parameters, in one.
+
+    Each table is a parameter group, and so are all others together.
+
+    Args:
+        model: its tables are the ``nn.Embedding(sparse=True)`` modules; a table may say with an
+            attribute ``linear_columns`` how many of its leading columns are linear weights.
+        lr: learning rate.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the denominator.
+        l2_linear: L2 coefficient of the linear weights of looked-up rows.
+        l2_embedding: L2 coefficient of the vectors of looked-up rows.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        *,
+        l2_linear: float = 0.0,
+        l2_embedding: float = 0.0,
+    ) -> None:
+        self._parts: list[torch.optim.Optimizer] = []
+        tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        for table in tables:
+            l2 = torch.full((table.embedding_dim,), l2_embedding)
+            l2[: getattr(table, "linear_columns", 0)] = l2_linear
+            self._parts.append(RowwiseSparseAdam([table.weight], lr, betas, eps, l2=l2))
+        of_tables = {id(table.weight) for table in tables}
+        if dense := [p for p in model.parameters() if id(p) not in of_tables]:
+            self._parts.append(DenseAdam(dense, lr=lr, betas=betas, eps=eps))
+        groups = [group for part in self._parts for group in part.param_groups]
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part, group in zip(self._parts, self.param_groups, strict=True):
+            # Each time, for a loaded state dict brings groups and state of its own.
+            part.param_groups, part.state = [group], self.state
+            part.step()
+        return loss
