@@ -8,6 +8,7 @@ from typing import Final, Literal
 from criteo_stream.metrics.figures import Difference
 from criteo_stream.metrics.intervals import Interval
 from criteo_stream.report.facts import RunFacts
+from criteo_stream.runs.history import HistoryLine
 
 _AS_GOOD_AS_ONE: Final = 0.01
 """Calibration that is nearer to 1 is called right, however many rows tell it from 1."""
@@ -172,25 +173,38 @@ def _parts(run: RunFacts) -> str:
 
 
 def _training(run: RunFacts, *, only_if_off: bool = False) -> str:
-    """Whether training went wrong, or is not over."""
+    """Whether training went wrong, and whether it is over."""
+    told = []
     lines = [x for x in run.history if x.log_loss is not None]
     if lines:
-        last, best = lines[-1], min(lines, key=lambda x: x.log_loss or 0)
-        assert last.log_loss is not None
-        assert best.log_loss is not None
-        rose = (
-            f"from {best.rows:,} rows on, the valid log loss rose from {best.log_loss:.4f} to "
-            f"{last.log_loss:.4f}"
-        )
-        if last.log_loss > _RISE * best.log_loss and last.train_loss < best.train_loss:
-            return f"Training overfitted: {rose}, while that of training rows fell."
-        if last.ne is not None and last.ne > 1:
-            return f"Training diverged: {rose}, worse than the base rate."
-        if last.log_loss > _RISE * best.log_loss:
-            return f"Training got worse: {rose}."
+        told.append(_course(lines) or ("" if only_if_off else "Training did not diverge."))
     if run.steps_done < run.total_steps:
-        return f"Training stopped at step {run.steps_done:,} of {run.total_steps:,}."
-    return "Training did not diverge." if lines and not only_if_off else ""
+        told.append(f"Training stopped at step {run.steps_done:,} of {run.total_steps:,}.")
+    return " ".join(filter(None, told))
+
+
+def _course(lines: Sequence[HistoryLine]) -> str:
+    """What went wrong between the best valid log loss and the last; empty for nothing."""
+    last, best = lines[-1], min(lines, key=lambda x: x.log_loss or 0)
+    assert last.log_loss is not None
+    assert best.log_loss is not None
+    is_worse_than_base_rate = last.ne is not None and last.ne > 1
+    if last.log_loss <= _RISE * best.log_loss:
+        if not is_worse_than_base_rate:
+            return ""
+        return (
+            f"Training did not get better than the base rate: its last valid log loss is "
+            f"{last.log_loss:.4f}."
+        )
+    rose = (
+        f"from {best.rows:,} rows on, the valid log loss rose from {best.log_loss:.4f} to "
+        f"{last.log_loss:.4f}"
+    )
+    if last.train_loss < best.train_loss:
+        return f"Training overfitted: {rose}, while that of training rows fell."
+    if is_worse_than_base_rate:
+        return f"Training diverged: {rose}, worse than the base rate."
+    return f"Training got worse: {rose}."
 
 
 def _beyond_0(interval: Interval | None) -> Side:
