@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from criteo_stream.base.terminal import visible
 from criteo_stream.metrics.figures import FIGURES
@@ -57,6 +57,7 @@ def render(runs: Sequence[RunFacts], split: str) -> str:
         "interval": _interval,
         "share": _share,
         "number": number,
+        "unbroken": _unbroken,
     }
     told = options(runs)
     training, scores = training_charts(runs), score_charts(runs, split)
@@ -123,6 +124,11 @@ def _importance_rows(run: RunFacts) -> list[tuple[float, ...]]:
 def _shown(value: Any) -> Any:
     """Text of others with its direction marks and controls visible; the template escapes it."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _unbroken(text: str) -> Markup:
+    """A sentence whose figures stay on one line with their intervals."""
+    return Markup(escape(visible(text)).replace(" ± ", "\xa0±\xa0"))
 
 
 def _figure(value: float | None, form: str = ".4f") -> str:
