@@ -25,8 +25,8 @@ from criteo_stream.report.figures import (
 
 _POINTS: Final = 200
 _BARS: Final = 40
-_MOST_IN_FIRST_POINT: Final = 0.005
-"""Share of rows that the lift begins at: that of a handful of rows is chance."""
+_FIRST_SHARE: Final = {"lift": 0.005, "precision-recall": 0.005}
+"""Share of rows that a curve begins at: the click rate of a handful of rows is chance."""
 
 
 def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
@@ -50,10 +50,10 @@ def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
     ) -> Chart:
         traces, stars = [], []
         for number, (run, curve) in enumerate(zip(runs, curves, strict=True)):
-            shown = slice(int(np.searchsorted(curve.share, _first_share(key))), None)
+            shown = slice(int(np.searchsorted(curve.share, _FIRST_SHARE.get(key, 0))), None)
             name = label(run.name) if len(runs) > 1 else ""
-            template = f"{hover}<br>predicted ≥ %{{customdata:.4f}}<extra>{{}}</extra>".replace(
-                "{}", "%{fullData.name}"
+            template = (
+                f"{hover}<br>predicted ≥ %{{customdata:.4f}}<extra>%{{fullData.name}}</extra>"
             )
             trace = line(x(curve)[shown], y(curve)[shown], number, name=name, hover=template)
             trace["customdata"] = numbers(curve.probability[shown])
@@ -100,10 +100,6 @@ def score_charts(runs: Sequence[RunFacts], split: str) -> list[Chart]:
         *(_histogram(run, number, split, several=len(runs) > 1)
           for number, run in enumerate(runs)),
     ]  # fmt: skip
-
-
-def _first_share(key: str) -> float:
-    return _MOST_IN_FIRST_POINT if key in ("lift", "precision-recall") else 0.0
 
 
 def _calibration(runs: Sequence[RunFacts], split: str) -> Chart:
