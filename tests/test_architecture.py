@@ -57,7 +57,7 @@ WITHOUT_TORCH = [
 """Modules that must be importable without loading torch, by whatever way."""
 
 HEAVY = {
-    "torch", "polars", "pyarrow", "numpy", "matplotlib", "safetensors", "jinja2",
+    "torch", "polars", "pyarrow", "numpy", "matplotlib", "safetensors", "jinja2", "plotly",
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def test_what_is_packed(built: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     package = REPOSITORY / "criteo_stream"
     for path in package.rglob("*"):
-        if path.suffix in (".py", ".html", ".typed"):
+        if path.suffix in (".py", ".html", ".css", ".js", ".typed"):
             assert str(path.relative_to(REPOSITORY)) in names, path
     assert not {name for name in names if name.startswith(("tests/", "benchmarks/"))}
     (source,) = built.glob("*.tar.gz")

@@ -1,4 +1,4 @@
-"""The rows of a split by their score: calibration curve, ROC curve and histogram from counts."""
+"""The rows of a split by their score: calibration curve and histogram from counts."""
 
 from dataclasses import dataclass
 
@@ -69,23 +69,12 @@ class ScoreCounts:
             )
         return table
 
-    def roc(self, points: int = 500) -> tuple[Floats, Floats]:
-        """Points of the ROC curve, from (0, 0) to (1, 1): about so many, evenly along it.
+    def histogram(self, bars: int = 50, top: float = 1.0) -> tuple[Counts, Counts]:
+        """Negatives and positives in equal bars of the probability up to ``top``, [bars] each.
 
-        Returns:
-            False positive rates and true positive rates, each point exact.
+        What is above counts in the last bar.
         """
-        rates = [
-            np.concatenate([[0.0], np.cumsum(counts[::-1]) / max(1, counts.sum())])
-            for counts in (self.negatives, self.positives)
-        ]
-        way = rates[0] + rates[1]
-        kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], points)))
-        return rates[0][kept], rates[1][kept]
-
-    def histogram(self, bars: int = 50) -> tuple[Counts, Counts]:
-        """Negatives and positives in equal bars of the probability, [bars] each."""
-        bar = np.minimum((self.probabilities * bars).astype(np.int64), bars - 1)
+        bar = np.minimum((self.probabilities / top * bars).astype(np.int64), bars - 1)
         negatives, positives = np.zeros((2, bars), np.int64)
         np.add.at(negatives, bar, self.negatives)
         np.add.at(positives, bar, self.positives)

@@ -5,9 +5,12 @@ In the order of the data::
     columns.py     what the columns of a data set hold
     importance.py  how much each field moves the logit
     facts.py       runs → all that a report tells
-    svg.py         a figure as SVG in the page's own colours
-    charts.py      the pictures
-    page.py        facts and pictures → HTML, by the template page.html
+    verdict.py     what the figures mean, in words
+    tables.py      what was trained, as text
+    figures.py     curves and axes as Plotly reads them, in the page's own colours
+    charts.py      pictures of training, columns and resources
+    score_charts.py  pictures of rows by their score
+    page.py        all of it → HTML, by page.html, page.css and page.js
 """
 
 from collections.abc import Sequence

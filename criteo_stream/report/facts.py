@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,11 @@ from criteo_stream.predict.evaluate import OpenedSplit, opened_split
 from criteo_stream.predict.restore import load_run
 from criteo_stream.report.columns import CategoryFacts, IntegerFacts, column_facts
 from criteo_stream.report.importance import Importance, importance
+from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.runs.config_file import RunRecord
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
+from criteo_stream.runs.state import TrainState
 
 SAMPLE_ROWS: Final = 16384
 """Rows that the importance of fields is measured on, spread over the split."""
@@ -48,6 +51,12 @@ class RunFacts:
     history: list[HistoryLine]
     step: int
     """Step of the best weights."""
+    steps_done: int
+    """Steps of the last checkpoint."""
+    total_steps: int
+    """Steps of the whole plan."""
+    evaluated_at: datetime | None
+    """When the last line of the history was written, by its file, in UTC."""
     parameters: int
     evaluation: DetailedEvaluation
     scores: ScoreCounts
@@ -92,6 +101,7 @@ def _run_facts(
     fingerprint = loaded.manifest.fingerprint
     metrics, difference = _measured(opened, before, quiet=quiet)
     scores = metrics.scores()
+    steps_done, total_steps = _steps(folder)
     seen = (facts.data for facts in before if facts.data.fingerprint == fingerprint)
     return RunFacts(
         name=name,
@@ -99,6 +109,9 @@ def _run_facts(
         record=folder.read(),
         history=folder.history.read(),
         step=loaded.step,
+        steps_done=steps_done,
+        total_steps=total_steps,
+        evaluated_at=_written_at(folder.history.path),
         parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         evaluation=metrics.compute_detailed(scores),
         scores=scores,
@@ -106,6 +119,19 @@ def _run_facts(
         data=next(seen, None) or _data_facts(opened),
         difference=difference,
     )
+
+
+def _steps(folder: RunFolder) -> tuple[int, int]:
+    """Steps done and planned, as the last checkpoint has them."""
+    latest = CheckpointFolder(folder.checkpoints).describe_latest()
+    if latest is None:
+        return 0, 0
+    state = TrainState.of(latest[0], folder.checkpoints)
+    return state.step, state.total_steps
+
+
+def _written_at(path: Path) -> datetime | None:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.exists() else None
 
 
 def _measured(

@@ -1,36 +1,35 @@
-"""The page of a report: facts and pictures to HTML."""
+"""The page of a report: facts, words and pictures to HTML."""
 
-from collections.abc import Iterable, Sequence
+import base64
+import gzip
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
-from criteo_stream import __version__
-from criteo_stream.base.amounts import format_size
 from criteo_stream.base.terminal import visible
 from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.report.charts import (
-    Chart,
+    importance_chart,
     quantile_charts,
     resource_charts,
-    score_charts,
     training_charts,
 )
 from criteo_stream.report.facts import DataFacts, RunFacts
-from criteo_stream.report.svg import SERIES
-from criteo_stream.runs.config import flag
+from criteo_stream.report.figures import SERIES, Chart
+from criteo_stream.report.score_charts import score_charts
+from criteo_stream.report.tables import about, number, options, summary, versions
+from criteo_stream.report.verdict import verdict
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A line of the table of runs."""
-
-    name: str
-    cells: list[str]
-    differs: bool = False
-    """An option in which the runs differ."""
+_POLICY: Final = (
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""No request at all, and no script but two: the page's and plotly.js, by their hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +38,17 @@ class _DataSection:
 
     facts: DataFacts
     runs: list[RunFacts]
-    importance: list[list[tuple[float, float | None, float | None]]]
-    """Per run and field: shuffled, linear and interaction."""
+    importance: list[list[tuple[float, ...]]]
+    """Per run and field: shuffled, and for an FM linear and interaction."""
+    importance_chart: Chart
     charts: list[Chart]
 
 
 def render(runs: Sequence[RunFacts], split: str) -> str:
     """The whole page; the same facts give the same text."""
+    # Loaded for a report only.
+    from plotly.offline import get_plotlyjs
+
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown
     )
@@ -53,101 +56,79 @@ def render(runs: Sequence[RunFacts], split: str) -> str:
         "figure": _figure,
         "interval": _interval,
         "share": _share,
-        "number": _number,
+        "number": number,
+        "unbroken": _unbroken,
     }
-    options = _options(runs)
-    template = environment.from_string(
-        files("criteo_stream.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
-    return template.render(
-        version=__version__,
+    told = options(runs)
+    training, scores = training_charts(runs), score_charts(runs, split)
+    resources, sections = resource_charts(runs), _data_sections(runs)
+    charts = [*training, *scores, *resources]
+    for section in sections:
+        charts += [section.importance_chart, *section.charts]
+    plotly, script = get_plotlyjs(), _file("page.js")
+    return environment.from_string(_file("page.html")).render(
+        policy=Markup(_POLICY.format(scripts=f"{_hash(plotly)} {_hash(script)}")),
+        style=Markup(_file("page.css")),
+        script=Markup(script),
+        library=base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode(),
+        plots={f"chart-{chart.key}": chart.figure for chart in charts},
+        versions=versions(),
         split=split,
         runs=runs,
         series=SERIES,
         figures=FIGURES,
-        summary=[*_summary(runs), *(row for row in options if row.differs)],
-        options=options,
-        training=training_charts(runs),
-        scores=score_charts(runs, split),
-        data_sections=_data_sections(runs),
-        resources=resource_charts(runs),
+        verdict=verdict(runs, split),
+        about=about(runs, split),
+        summary=[*summary(runs), *(row for row in told if row.differs)],
+        options=told,
+        training=training,
+        scores=scores,
+        data_sections=sections,
+        resources=resources,
     )
 
 
-def _summary(runs: Sequence[RunFacts]) -> list[_Row]:
-    def row(name: str, values: Iterable[Any]) -> _Row:
-        return _Row(name=name, cells=[str(value) for value in values])
-
-    last = [run.history[-1] if run.history else None for run in runs]
-    return [
-        row("folder", (run.path for run in runs)),
-        row("data set", (run.data.path for run in runs)),
-        row("fingerprint", (run.data.fingerprint for run in runs)),
-        row("training rows", (f"{run.data.rows['train']:,}" for run in runs)),
-        row("parameters", (f"{run.parameters:,}" for run in runs)),
-        row("training rows seen", (_number(line.rows if line else None) for line in last)),
-        row("steps", (_number(line.step if line else None) for line in last)),
-        row("best weights at step", (f"{run.step:,}" for run in runs)),
-        row("rows per second", (_number(_speed(run)) for run in runs)),
-        row("peak memory", (_peak(run) for run in runs)),
-        row("package version", (run.record.package_version for run in runs)),
-    ]
+def _file(name: str) -> str:
+    return files("criteo_stream.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _options(runs: Sequence[RunFacts]) -> list[_Row]:
-    """The options of every run."""
-    values = [run.record.config.to_dict() | {"from": run.record.from_run or "–"} for run in runs]
-    return [
-        _Row(
-            name=flag(name),
-            cells=[str(options[name]) for options in values],
-            differs=len({str(options[name]) for options in values}) > 1,
-        )
-        for name in values[0]
-    ]
-
-
-def _speed(run: RunFacts) -> float | None:
-    """Training rows per second over the whole run."""
-    rows = [0, *(line.rows for line in run.history)]
-    parts = [(rows[i + 1] - rows[i], line.rows_per_second) for i, line in enumerate(run.history)]
-    seconds = sum(part / rate for part, rate in parts if rate)
-    return sum(part for part, _ in parts) / seconds if seconds else None
-
-
-def _peak(run: RunFacts) -> str:
-    peaks = [line.peak_memory_bytes for line in run.history]
-    return format_size(max(peaks)) if peaks else "–"
+def _hash(script: str) -> str:
+    """What a content-security policy calls a script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _data_sections(runs: Sequence[RunFacts]) -> list[_DataSection]:
     sets = {run.data.fingerprint: run.data for run in runs}
     sections = []
-    for number, (fingerprint, facts) in enumerate(sets.items()):
-        own = [run for run in runs if run.data.fingerprint == fingerprint]
+    for place, (fingerprint, facts) in enumerate(sets.items()):
+        numbered = [(n, r) for n, r in enumerate(runs) if r.data.fingerprint == fingerprint]
+        own = [run for _, run in numbered]
         sections.append(
             _DataSection(
                 facts=facts,
                 runs=own,
                 importance=[_importance_rows(run) for run in own],
-                charts=quantile_charts(facts.integers, number),
+                importance_chart=importance_chart(numbered, place),
+                charts=quantile_charts(facts.integers, place),
             )
         )
     return sections
 
 
-def _importance_rows(run: RunFacts) -> list[tuple[float, float | None, float | None]]:
+def _importance_rows(run: RunFacts) -> list[tuple[float, ...]]:
     found = run.importance
-    shuffled = found.shuffled.tolist()
-    nothing = [None] * len(shuffled)
-    linear = nothing if found.linear is None else found.linear.tolist()
-    interaction = nothing if found.interaction is None else found.interaction.tolist()
-    return list(zip(shuffled, linear, interaction, strict=True))
+    parts = [part for part in (found.shuffled, found.linear, found.interaction) if part is not None]
+    return list(zip(*(part.tolist() for part in parts), strict=True))
 
 
 def _shown(value: Any) -> Any:
     """Text of others with its direction marks and controls visible; the template escapes it."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _unbroken(text: str) -> Markup:
+    """A sentence whose figures stay on one line with their intervals."""
+    return Markup(escape(visible(text)).replace(" ± ", "\xa0±\xa0"))
 
 
 def _figure(value: float | None, form: str = ".4f") -> str:
@@ -160,9 +141,3 @@ def _interval(ends: Sequence[float] | None, form: str = ".4f") -> str:
 
 def _share(value: float) -> str:
     return f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.2f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"

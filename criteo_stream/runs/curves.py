@@ -1,12 +1,12 @@
 """The history of a run as curves in PNG: loss, AUC and learning rate over training rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.paths import user_path
-from criteo_stream.metrics.plots import empty_figure, save_figure
+from criteo_stream.metrics.plots import empty_figure, save_figure, short_numbers
 from criteo_stream.runs.history import HistoryLine
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ CURVES = {
 """Curves that `plot` can draw: name, figures in the history, and their legends."""
 
 _LABELS = {"loss": "log loss", "auc": "AUC", "learning_rate": "learning rate"}
+_TITLES = {"loss": "Log loss", "auc": "AUC", "learning_rate": "Learning rate"}
+_BEST: dict[str, Callable[..., tuple[int, float]]] = {"auc": max, "log_loss": min}
+"""Figures that have a best value, and which one that is."""
 
 
 def plot(
@@ -52,10 +55,18 @@ def plot(
     for key, legend in CURVES[what]:
         points = [(line["rows"], line[key]) for line in evaluations if line.get(key) is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=legend)
+            (curve,) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=legend)
+            if key in _BEST:
+                best = _BEST[key](points, key=lambda point: point[1])
+                axes.plot(
+                    *best, marker="*", markersize=13, color=curve.get_color(), linestyle="none",
+                    label=f"best: {best[1]:.4f}",
+                )  # fmt: skip
     for legend, value in (lines or {}).items():
         axes.axhline(value, linestyle="--", color="gray", label=legend)
+    axes.set_title(_TITLES[what])
     axes.set_xlabel("training rows")
+    short_numbers(axes.xaxis)
     axes.set_ylabel(_LABELS[what])
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:

@@ -1,4 +1,4 @@
-"""Calibration, ROC and histogram from counts, against the rows themselves."""
+"""Calibration and histogram from counts, against the rows themselves."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn import metrics as sklearn_metrics
 
 from criteo_stream.metrics.intervals import share_interval
 from criteo_stream.metrics.plots import plot_scores
@@ -71,20 +70,6 @@ def test_the_calibration_curve_of_few_scores() -> None:
     assert counted(torch.empty(0), torch.empty(0)).calibration_curve() == []
 
 
-def test_points_of_the_roc_curve_are_on_it() -> None:
-    logits, labels = clicks(20_000)
-    scores = counted(logits, labels)
-    x, y = scores.roc(200)
-    assert 100 < len(x) <= 202
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    bins = logit_bins(logits).double().numpy()
-    expected = sklearn_metrics.roc_curve(labels, bins, drop_intermediate=False)
-    exact = set(zip(expected[0].round(12), expected[1].round(12), strict=True))
-    assert set(zip(x.round(12), y.round(12), strict=True)) <= exact
-    area = float(np.trapezoid(y, x))
-    assert area == pytest.approx(sklearn_metrics.roc_auc_score(labels, logits), abs=1e-4)
-
-
 def test_the_histogram_counts_every_row() -> None:
     logits, labels = clicks(20_000)
     negatives, positives = counted(logits, labels).histogram(20)
@@ -93,6 +78,9 @@ def test_the_histogram_counts_every_row() -> None:
         expected, _ = np.histogram(probability[labels.numpy() == label], 20, (0, 1))
         assert np.abs(counts - expected).max() <= 5  # bins across an edge
         assert counts.sum() == expected.sum()
+    half, _ = counted(logits, labels).histogram(10, top=0.5)
+    assert np.array_equal(half[:-1], negatives[:9])
+    assert half[-1] == negatives[9:].sum()
     negatives, _ = counted(torch.tensor([math.inf, -math.inf]), torch.zeros(2)).histogram()
     assert negatives[0] == negatives[-1] == 1
 
