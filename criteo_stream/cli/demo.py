@@ -69,9 +69,7 @@ def run_demo(
     prepared = preprocess(raw, data, quiet=quiet)
     rates["preprocess"] = rows / prepared.seconds
 
-    evaluations = max(1, prepared.manifest.rows["train"] // 8)
-    config = TrainConfig(seed=seed, evaluate_every=evaluations)
-    trainer = Trainer(data, run, config, quiet=quiet)
+    trainer = Trainer(data, run, TrainConfig(seed=seed), quiet=quiet)
     trained = trainer.fit()
     rates["train"] = trained.rows_per_second
 

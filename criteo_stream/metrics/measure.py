@@ -1,6 +1,8 @@
 """A model's figures on a split: exact over all rows and all ranks."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Final
 
 import torch
@@ -25,18 +27,24 @@ def scored(
     *,
     workers: int = 1,
     quiet: bool = False,
+    batches: int | None = None,
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
     """This rank's share of a split, batch by batch: each model's logits [B], and labels [B].
 
-    Logits are those of the split's own rows, also where its negatives were thinned.
+    Logits are those of the split's own rows, also where its negatives were thinned. Only the first
+    ``batches`` are read, if that is given; each has rows from all over the split.
     """
     training = [model.training for model in models]
     for model in models:
         model.eval()
     name, shift = f"evaluate {dataset.split}", dataset.logit_shift
     loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
-    with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
-        for inputs, label in copied_ahead(loader, ranks.device):
+    with (
+        Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar,
+        closing(iter(loader)) as loaded,
+        closing(copied_ahead(islice(loaded, batches), ranks.device)) as copied,
+    ):
+        for inputs, label in copied:
             logits = [model(*inputs) for model in models]
             yield [one + shift for one in logits] if shift else logits, label
             bar.advance(len(label))
@@ -57,3 +65,22 @@ def measure(
         for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
             metrics.update(logits, label)
     return metrics
+
+
+def measure_on_the_way(
+    model: nn.Module,
+    dataset: CriteoDataset,
+    batches: int,
+    *,
+    ranks: Ranks,
+    workers: int = 1,
+    to_the_end: bool,
+) -> Iterator[BinaryMetrics]:
+    """Score the first batches of a split, and maybe the rest: the metrics after each of the two."""
+    metrics = BinaryMetrics(ranks)
+    last = dataset.steps if to_the_end else min(batches, dataset.steps)
+    found = scored([model], dataset, ranks, workers=workers, quiet=True, batches=last)
+    for number, ((logits,), label) in enumerate(found, start=1):
+        metrics.update(logits, label)
+        if number in {batches, last}:
+            yield metrics

@@ -1,7 +1,6 @@
 """Evaluations in the course of training: measured, written to the history, and told."""
 
-from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -11,11 +10,14 @@ from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.intercept import intercept, moved
-from criteo_stream.metrics.measure import measure
+from criteo_stream.metrics.measure import EVALUATION_BATCH, measure_on_the_way
+from criteo_stream.metrics.streaming import BinaryMetrics
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
-from criteo_stream.runs.tensorboard import Board
 from criteo_stream.train.active_run import ActiveRun
+from criteo_stream.train.callbacks import Callback
+from criteo_stream.train.diverged import is_worse_than_the_rate, worse_than_the_rate
+from criteo_stream.train.evaluation_table import HEADING, row, whole_row
 from criteo_stream.train.meters import Clock
 
 _NOTHING: Evaluation = Evaluation(
@@ -32,7 +34,7 @@ class Recorder:
         folder: of the run, whose history the writing rank adds to.
         ranks: all of them take part.
         peak: of this process.
-        board: TensorBoard's curves, of the writing rank.
+        callbacks: told of evaluations, on the writing rank.
         workers: loader threads of a rank.
     """
 
@@ -43,51 +45,68 @@ class Recorder:
         folder: RunFolder,
         ranks: Ranks,
         peak: PeakMemory,
-        board: Board | None = None,
+        callbacks: Sequence[Callback] = (),
         *,
         workers: int = 1,
     ) -> None:
         self.clock = Clock()
+        self.latest: HistoryLine | None = None
+        """The latest evaluation of this process."""
         self._training = training
         self._valid = valid
         self._folder = folder
         self._ranks = ranks
         self._peak = peak
-        self._board = board
+        self._callbacks = callbacks
         self._workers = workers
         self._rows_at_last = training.rows
+        self._warned = False
 
-    def closing_board(self) -> AbstractContextManager[Any]:
-        """A block at whose end TensorBoard's files are closed."""
-        return closing(self._board) if self._board else nullcontext()
+    def record(self, bar: Progress, *, whole: bool) -> bool:
+        """Evaluate, and add to the history; whether it is the best so far. All ranks must call.
 
-    def record(self, bar: Progress) -> bool:
-        """Evaluate, and add to the history; whether it is the best so far. All ranks must call."""
-        line = self._line(self._evaluated())
+        Args:
+            bar: where the figures are told.
+            whole: measure all of the valid split too.
+        """
+        line = self._line(*self._evaluated(whole=whole))
         best = self._training.early_stopping.update(line)
         if self._ranks.is_writer:
             self._folder.history.append(line)
-            if self._board is not None:
-                self._board.add(line)
+            for callback in self._callbacks:
+                callback.on_evaluation(line, best=best)
             self._tell(line, bar, best=best)
+        self.latest = line
         return best
 
-    def _evaluated(self) -> Evaluation:
-        """Figures on the valid split; on a thinned set, with the intercept that it asks for."""
+    def _evaluated(self, *, whole: bool) -> tuple[Evaluation, Evaluation | None]:
+        """Figures on the rows of every evaluation, and if asked for on the whole valid split."""
         if self._valid is None:
-            return _NOTHING
-        training = self._training
-        metrics = measure(
-            training.model, self._valid, ranks=self._ranks, workers=self._workers, quiet=True
+            return _NOTHING, None
+        training, rows = self._training, self._training.config.evaluate_rows
+        # The first batches of an epoch are a sample of the whole split: each has all lanes' rows.
+        batches = -(-rows // EVALUATION_BATCH) or self._valid.steps
+        measured = measure_on_the_way(
+            training.model,
+            self._valid,
+            batches,
+            ranks=self._ranks,
+            workers=self._workers,
+            to_the_end=whole,
         )
+        found = [self._figures(metrics) for metrics in measured]
+        return found[0], found[-1] if whole or batches >= self._valid.steps else None
+
+    def _figures(self, metrics: BinaryMetrics) -> Evaluation:
+        """Figures so far; on a thinned set, with the intercept that these rows ask for."""
         found = metrics.compute()
-        if training.data.manifest.thinned:
+        if self._training.data.manifest.thinned:
             scores = metrics.scores()
-            training.intercept = intercept(scores)
-            found = moved(found, scores, training.intercept)
+            self._training.intercept = intercept(scores)
+            found = moved(found, scores, self._training.intercept)
         return found
 
-    def _line(self, found: Evaluation) -> HistoryLine:
+    def _line(self, found: Evaluation, whole: Evaluation | None) -> HistoryLine:
         training, rows = self._training, self._training.rows
         seconds, waited = self.clock.take()
         trained, self._rows_at_last = rows - self._rows_at_last, rows
@@ -101,6 +120,9 @@ class Recorder:
             log_loss=found.log_loss,
             ne=found.ne,
             calibration=found.calibration,
+            valid_rows=found.rows,
+            whole_auc=None if whole is None else whole.auc,
+            whole_log_loss=None if whole is None else whole.log_loss,
             rows_per_second=round(trained / seconds),
             waited_for_data=round(waited / seconds, 4),
             peak_memory_bytes=self.peak_bytes(),
@@ -108,11 +130,17 @@ class Recorder:
         )
 
     def _tell(self, line: HistoryLine, bar: Progress, *, best: bool) -> None:
-        valid = line.text() if self._valid is not None else "split is empty"
-        bar.write(
-            f"epoch {line.epoch}, step {line.step:,}: train loss {line.train_loss:.6f}, "
-            f"valid {valid}, {line.rows_per_second:,} rows/s" + (" (best)" if best else "")
-        )
+        if self.latest is None:
+            bar.write(HEADING)
+        worse = is_worse_than_the_rate(line)
+        star = "best" if bar.is_ascii else "★ best"
+        mark = "NE > 1" if worse else star if best else ""
+        bar.write(row(line, mark), highlight=best and not worse)
+        if line.has_both:
+            bar.write(whole_row(line))
+        if worse and not self._warned:
+            self._warned = True
+            bar.write(f"warning: {worse_than_the_rate(line, self._training.config)}")
 
     def peak_bytes(self) -> int:
         """The ranks' peaks added up; all ranks must call it."""
