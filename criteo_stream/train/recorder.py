@@ -1,16 +1,17 @@
 """Evaluations in the course of training: measured, written to the history, and told."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
-from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.dataset import Batch, CriteoDataset
 from criteo_stream.metrics.figures import Evaluation
 from criteo_stream.metrics.intercept import intercept, moved
-from criteo_stream.metrics.measure import EVALUATION_BATCH, measure_on_the_way
+from criteo_stream.metrics.measure import EVALUATION_BATCH, first_batches, scored
 from criteo_stream.metrics.streaming import BinaryMetrics
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.runs.history import HistoryLine
@@ -23,6 +24,8 @@ from criteo_stream.train.meters import Clock
 _NOTHING: Evaluation = Evaluation(
     auc=None, log_loss=None, ne=None, calibration=None, rows=0, positives=0
 )
+_MOST_KEPT: Final = 1 << 20
+"""Rows of the valid split that stay in memory, all ranks together: 160 bytes each."""
 
 
 class Recorder:
@@ -60,6 +63,7 @@ class Recorder:
         self._callbacks = callbacks
         self._workers = workers
         self._rows_at_last = training.rows
+        self._batches: list[Batch] = []
         self._warned = False
 
     def record(self, bar: Progress, *, whole: bool) -> bool:
@@ -81,21 +85,42 @@ class Recorder:
 
     def _evaluated(self, *, whole: bool) -> tuple[Evaluation, Evaluation | None]:
         """Figures on the rows of every evaluation, and if asked for on the whole valid split."""
-        if self._valid is None:
+        valid = self._valid
+        if valid is None:
             return _NOTHING, None
-        training, rows = self._training, self._training.config.evaluate_rows
-        # The first batches of an epoch are a sample of the whole split: each has all lanes' rows.
-        batches = -(-rows // EVALUATION_BATCH) or self._valid.steps
-        measured = measure_on_the_way(
-            training.model,
-            self._valid,
-            batches,
-            ranks=self._ranks,
+        first = -(-self._training.config.evaluate_rows // EVALUATION_BATCH) or valid.steps
+        if first >= valid.steps:
+            found = self._measured(valid, valid.steps)[0]
+            return found, found
+        found, *rest = self._measured(valid, first, *([valid.steps] if whole else []))
+        return found, rest[0] if rest else None
+
+    def _measured(self, valid: CriteoDataset, *ends: int) -> list[Evaluation]:
+        """Figures after each of some ascending numbers of batches."""
+        metrics, found = BinaryMetrics(self._ranks), []
+        scores = scored(
+            [self._training.model],
+            valid,
+            self._ranks,
             workers=self._workers,
-            to_the_end=whole,
+            quiet=True,
+            batches=self._kept(valid, ends[-1]),
         )
-        found = [self._figures(metrics) for metrics in measured]
-        return found[0], found[-1] if whole or batches >= self._valid.steps else None
+        for number, ((logits,), label) in enumerate(scores, start=1):
+            metrics.update(logits, label)
+            if number in ends:
+                found.append(self._figures(metrics))
+        return found
+
+    def _kept(self, valid: CriteoDataset, batches: int) -> list[Batch] | None:
+        """The first batches, in memory from their first use on; None if they are too many."""
+        most = _MOST_KEPT // EVALUATION_BATCH
+        number = valid.steps if valid.steps <= most else batches
+        if number > most:
+            return None
+        if not self._batches:
+            self._batches = first_batches(valid, number, self._workers)
+        return self._batches[:batches]
 
     def _figures(self, metrics: BinaryMetrics) -> Evaluation:
         """Figures so far; on a thinned set, with the intercept that these rows ask for."""
@@ -131,6 +156,8 @@ class Recorder:
 
     def _tell(self, line: HistoryLine, bar: Progress, *, best: bool) -> None:
         if self.latest is None:
+            if self._valid is None:
+                bar.write("the valid split is empty: there are no figures to choose the best by")
             bar.write(HEADING)
         worse = is_worse_than_the_rate(line)
         star = "best" if bar.is_ascii else "★ best"
