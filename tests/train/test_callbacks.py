@@ -74,7 +74,7 @@ def test_what_they_raise_is_raised_and_told(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_callback_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="criteo_stream.Callback"):
+    with pytest.raises(UsageError, match=r"criteo_stream\.Callback"):
         trainer(data, tmp_path / "run", callbacks=[print])
 
 
