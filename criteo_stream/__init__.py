@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from criteo_stream.runs.config import TrainConfig
     from criteo_stream.runs.curves import plot
     from criteo_stream.runs.history import HistoryLine
+    from criteo_stream.train.callbacks import Callback, RunStart
     from criteo_stream.train.result import TrainResult
     from criteo_stream.train.trainer import Trainer
 
@@ -61,6 +62,7 @@ _HOMES = {
     "runs.config": "TrainConfig",
     "runs.curves": "plot",
     "runs.history": "HistoryLine",
+    "train.callbacks": "Callback RunStart",
     "train.result": "TrainResult",
     "train.trainer": "Trainer",
 }
@@ -68,6 +70,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.s
 
 __all__ = [
     "FM",
+    "Callback",
     "CatEmbedding",
     "CatLinear",
     "CriteoDataset",
@@ -88,6 +91,7 @@ __all__ = [
     "ProgressiveResult",
     "ProjectedInteraction",
     "RunError",
+    "RunStart",
     "TrainConfig",
     "TrainResult",
     "Trainer",

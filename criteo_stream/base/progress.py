@@ -1,10 +1,12 @@
-"""Progress of long work: a bar on a terminal, elsewhere a plain line every ten seconds."""
+"""Progress of long work: a bar on a terminal or in a notebook, elsewhere a line now and then."""
 
+import importlib.util
+import os
 import sys
 import threading
 import time
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
 
@@ -40,20 +42,22 @@ class Progress:
         self._unit = unit
         self._total = total
         self._first = self._done = done
-        self._stream = ForgivingStream(stream or sys.stderr)
-        self._plain = not quiet and not self._stream.isatty()
+        self._notebook = stream is None and _in_notebook()
+        # A notebook shows what comes on stderr as an error.
+        self._stream = ForgivingStream(stream or (sys.stdout if self._notebook else sys.stderr))
+        self._plain = not quiet and not self._notebook and not self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._notes = ""
         self._lock = threading.Lock()
-        self._bar = tqdm(
+        shape: dict[str, Any] = {"dynamic_ncols": True, "file": self._stream}
+        self._bar = (_notebook_bar() if self._notebook and not quiet else tqdm)(
             total=total,
             initial=done,
             desc=stage,
             unit=f" {unit}",
             unit_scale=True,
-            dynamic_ncols=True,
             disable=quiet or self._plain,
-            file=self._stream,
+            **({} if self._notebook else shape),
         )
 
     def __enter__(self) -> Self:
@@ -92,12 +96,24 @@ class Progress:
         self._notes = text
         self._bar.set_postfix_str(text, refresh=False)
 
-    def write(self, line: str) -> None:
-        """Print a line without tearing the bar."""
-        if self._plain:
-            self._stream.write(visible(line) + "\n")
+    @property
+    def is_ascii(self) -> bool:
+        """Whether what is shown had better be ASCII."""
+        try:
+            "★".encode(getattr(self._stream, "encoding", None) or "ascii")
+        except (UnicodeEncodeError, LookupError, TypeError):
+            return True
+        return False
+
+    def write(self, line: str, *, highlight: bool = False) -> None:
+        """Print a line without tearing the bar; a terminal shows a highlighted one in green."""
+        line = visible(line)
+        if self._plain or (self._notebook and not self._bar.disable):
+            self._stream.write(line + "\n")
         elif not self._bar.disable:
-            self._bar.write(visible(line), file=self._stream)
+            if highlight and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+                line = f"\x1b[32m{line}\x1b[0m"
+            self._bar.write(line, file=self._stream)
 
     def _print_line(self, *, done: bool = False) -> None:
         self._shown = time.monotonic()
@@ -112,3 +128,18 @@ class Progress:
         elif self._total and rate:
             parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
         self.write(f"{' '.join(parts)}  {self._notes}".rstrip())
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a notebook that can show a bar: without ipywidgets it cannot."""
+    if "ipykernel" not in sys.modules or importlib.util.find_spec("ipywidgets") is None:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _notebook_bar() -> Any:
+    from tqdm.notebook import tqdm as notebook_bar
+
+    return notebook_bar

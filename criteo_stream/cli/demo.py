@@ -53,7 +53,6 @@ def run_demo(
     Raises:
         OutputError: the folder holds something that is not an earlier demo.
     """
-    from criteo_stream.data.manifest import Manifest
     from criteo_stream.runs.curves import plot
     from criteo_stream.train.trainer import Trainer
 
@@ -65,9 +64,7 @@ def run_demo(
     truth, rates["synthesise"] = in_own_process(_synthesise, raw, rows, seed, quiet=quiet)
     rates["preprocess"], preparing_bytes = in_own_process(_prepare, raw, data, rows, quiet=quiet)
 
-    evaluations = max(1, Manifest.read(data).rows["train"] // 8)
-    config = TrainConfig(seed=seed, evaluate_every=evaluations)
-    trainer = Trainer(data, run, config, quiet=quiet)
+    trainer = Trainer(data, run, TrainConfig(seed=seed), quiet=quiet)
     trained = trainer.fit()
     rates["train"] = trained.rows_per_second
 

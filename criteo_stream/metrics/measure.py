@@ -1,6 +1,8 @@
 """A model's figures on a split: exact over all rows and all ranks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Final
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
 from criteo_stream.data.copy_ahead import copied_ahead
-from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.dataset import Batch, CriteoDataset
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.metrics.streaming import BinaryMetrics
 
@@ -25,18 +27,21 @@ def scored(
     *,
     workers: int = 1,
     quiet: bool = False,
+    batches: Iterable[Batch] | None = None,
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
     """This rank's share of a split, batch by batch: each model's logits [B], and labels [B].
 
-    Logits are those of the split's own rows, also where its negatives were thinned.
+    Logits are those of the split's own rows, also where its negatives were thinned. With
+    ``batches``, only those are scored, and nothing is read.
     """
     training = [model.training for model in models]
     for model in models:
         model.eval()
     name, shift = f"evaluate {dataset.split}", dataset.logit_shift
-    loader = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
+    if batches is None:
+        batches = CriteoLoader(dataset, workers=workers, pin_memory=ranks.device.type == "cuda")
     with Progress(name, dataset.rows, quiet=quiet or not ranks.is_writer) as bar:
-        for inputs, label in copied_ahead(loader, ranks.device):
+        for inputs, label in copied_ahead(batches, ranks.device):
             logits = [model(*inputs) for model in models]
             yield [one + shift for one in logits] if shift else logits, label
             bar.advance(len(label))
@@ -57,3 +62,9 @@ def measure(
         for (logits,), label in scored([model], dataset, ranks, workers=workers, quiet=quiet):
             metrics.update(logits, label)
     return metrics
+
+
+def first_batches(dataset: CriteoDataset, number: int, workers: int = 1) -> list[Batch]:
+    """This rank's share of the first batches of a split, each with rows from all over it."""
+    with closing(iter(CriteoLoader(dataset, workers=workers))) as loaded:
+        return list(islice(loaded, number))

@@ -16,6 +16,7 @@ from criteo_stream.base.options import (
     to_dict,
 )
 from criteo_stream.data.rank_share import MOST_LANES
+from criteo_stream.runs.evaluations import planned
 
 Numeric = Literal["value", "bins", "both"]
 Bilinear = Literal["all", "each", "interaction"]
@@ -162,9 +163,18 @@ class TrainConfig:
         at_least=1,
         at_most=MOST_LANES,
     )
-    evaluate_every: int = option(
-        default=0,
-        help="Evaluate on the valid split every so many training rows; 0 evaluates once an epoch.",
+    evaluate_every: int | None = option(
+        default=None,
+        help="Evaluate every so many training rows of an epoch, and at its end; 0 at its end only.",
+        chosen_by="up to 15 evaluations a run; with --patience at the ends of epochs",
+        at_least=0,
+        in_rows=True,
+    )
+    evaluate_rows: int | None = option(
+        default=None,
+        help="Evaluate on this many rows of the valid split, spread over it, and at the end of an "
+        "epoch on all of it too; 0 takes all each time.",
+        chosen_by="65536 to 1M, so that evaluations take up to a tenth of the time",
         at_least=0,
         in_rows=True,
     )
@@ -195,10 +205,10 @@ class TrainConfig:
         """``hidden`` as numbers."""
         return tuple(int(size) for size in self.hidden.split(","))
 
-    def resolved(self, rows: int, thinned: int = 0) -> "ResolvedConfig":
+    def resolved(self, rows: int, thinned: int = 0, valid: int = 0) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
-        ``thinned`` negative rows were left out beside them.
+        ``thinned`` negative rows were left out beside them; the valid split has ``valid`` rows.
 
         * embedding_dim, init_scale and epsilon: 4, 0.03 and 1e-5 for ffm; else 16, 0.01 and 1e-4.
         * bins: 32, or 16 below 200,000 rows.
@@ -210,6 +220,7 @@ class TrainConfig:
           batch has more rows than there are.
         * l2_embedding: 300 / rows (ffm: 100 / rows), a penalty of fixed weight against the sum of
           all losses.
+        * evaluate_every, evaluate_rows: see `criteo_stream.runs.evaluations`.
 
         ``docs/quality.md`` has the figures behind them.
         """
@@ -217,15 +228,19 @@ class TrainConfig:
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         rows_in_batch = min(batch_size, rows)
         by_model = _DEFAULTS_OF.get(self.model, _DEFAULTS)
+        epochs = self.epochs or min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3)
+        plan = planned(rows, epochs, valid, patient=self.patience > 0)
         chosen = {
             "embedding_dim": by_model.embedding_dim,
             "init_scale": by_model.init_scale,
             "epsilon": by_model.epsilon,
             "bins": 32 if rows >= 200_000 else 16,
-            "epochs": min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3),
+            "epochs": epochs,
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, rows_in_batch / 2048)):.3g}"),
             "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),
+            "evaluate_every": plan.every,
+            "evaluate_rows": 0 if self.evaluate_every == 0 else plan.rows,
         }
         given = {name: value for name, value in self.to_dict().items() if value is not None}
         return ResolvedConfig(**chosen | given)
@@ -262,6 +277,8 @@ class ResolvedConfig(TrainConfig):
     learning_rate: float
     epsilon: float
     l2_embedding: float
+    evaluate_every: int
+    evaluate_rows: int = 0  # older runs evaluated on all rows
 
     def chosen(self, asked: TrainConfig) -> str:
         """The options that were left open and the values they got, as flags."""

@@ -1,11 +1,15 @@
 """The options of training that only say how it is executed."""
 
+import difflib
 from pathlib import Path
 from typing import Final, Literal, TypedDict
 
 from criteo_stream.base.devices import DeviceName
+from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import option, options
 
+LOGGERS: Final = ("tensorboard", "mlflow", "wandb")
+"""Where figures can be sent; each is an extra of the package."""
 CacheName = Literal["auto", "device", "host", "none"]
 
 _MOST_THREADS: Final = 1024
@@ -62,10 +66,29 @@ class Execution:
         at_least=1,
         at_most=_MOST_THREADS,
     )
-    tensorboard: bool = option(
-        default=False, help="Write TensorBoard's event files into RUN/tensorboard."
+    logger: tuple[str, ...] = option(
+        default=(),
+        help="Send options and figures to tensorboard, mlflow or wandb; may be given several "
+        "times.",
     )
+    tensorboard: bool = option(default=False, help="The same as --logger tensorboard.")
     quiet: bool = option(default=False, help="Show no progress.")
+
+    def check_together(self) -> None:
+        """Refuse loggers that are not known."""
+        for name in self.logger:
+            if name not in LOGGERS:
+                near = difflib.get_close_matches(name, LOGGERS, 1)
+                raise UsageError(
+                    f"--logger {name} is not known{f' (did you mean {near[0]}?)' if near else ''}: "
+                    f"use {', '.join(LOGGERS)}"
+                )
+
+    @property
+    def loggers(self) -> list[str]:
+        """Names of the loggers asked for, each once."""
+        asked = {*self.logger, *(["tensorboard"] if self.tensorboard else [])}
+        return [name for name in LOGGERS if name in asked]
 
 
 class ExecutionKeywords(TypedDict, total=False):
@@ -80,5 +103,6 @@ class ExecutionKeywords(TypedDict, total=False):
     workers: int
     cache: CacheName
     threads: int | None
+    logger: list[str] | tuple[str, ...]
     tensorboard: bool
     quiet: bool

@@ -36,7 +36,10 @@ class RunFolder:
         self.path = utf8_path(user_path(path))
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
+        self.card = self.path / "README.md"
         self.tensorboard = self.path / "tensorboard"
+        self.mlruns, self.mlflow = self.path / "mlruns", self.path / "mlflow.json"
+        self.wandb = self.path / "wandb.json"
         self.history = History(self.path / "history.jsonl")
         self._config = self.path / CONFIG_NAME
 
@@ -65,8 +68,9 @@ class RunFolder:
         Raises:
             RunError: names the link.
         """
-        files = (self._config, self.history.path, self.checkpoints, self.plots, self.tensorboard)
-        for path in files:
+        files = (self._config, self.history.path, self.checkpoints, self.plots, self.card)
+        logs = (self.tensorboard, self.mlruns, self.mlflow, self.wandb, self.path / "wandb")
+        for path in (*files, *logs):
             if path.is_symlink():
                 raise RunError(
                     f"{path} is a link, and a run's files are never written or removed through "

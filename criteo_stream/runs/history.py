@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 
 from criteo_stream.base.errors import RunError
 from criteo_stream.base.records import (
@@ -38,7 +39,13 @@ class HistoryLine:
     log_loss: Number | None
     ne: Number | None
     calibration: Number | None
-    """Figures as in `Evaluation`; None where undefined, or where the valid split is empty."""
+    """Figures as in `Evaluation`; None where undefined, or where the valid split is empty. All
+    lines of a run are of the same rows: they compare, and the best one is chosen by them."""
+    valid_rows: Count | None = None
+    """Rows of the valid split that they are of; None in runs of older versions."""
+    whole_auc: Share | None = None
+    whole_log_loss: Number | None = None
+    """The same on the whole valid split; None where only a part of it was measured."""
     rows_per_second: Count
     """Training rows per second since the evaluation before."""
     waited_for_data: Number
@@ -50,7 +57,18 @@ class HistoryLine:
 
     def text(self) -> str:
         """The figures in one line."""
-        return figures_text(self)
+        text = figures_text(self)
+        if self.has_both:
+            whole = {"auc": self.whole_auc, "log_loss": self.whole_log_loss}
+            text += f" on {self.valid_rows:,} rows; {figures_text(SimpleNamespace(**whole))} on all"
+        return text
+
+    @property
+    def has_both(self) -> bool:
+        """Whether a part of the valid split and all of it were measured, and differ."""
+        return self.whole_log_loss is not None and (
+            (self.auc, self.log_loss) != (self.whole_auc, self.whole_log_loss)
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Plain values by name."""
@@ -101,9 +119,8 @@ class History:
     def _parsed(self, number: int, line: bytes) -> HistoryLine:
         try:
             raw = parse_json(line)
-            unsigned = (
-                isinstance(raw, dict) and set(raw) | _NEWER == _FIELDS
-            )  # as older versions wrote it
+            # As older versions wrote it.
+            unsigned = isinstance(raw, dict) and set(raw) | _NEWER == _FIELDS
             return from_plain(raw if unsigned else unsealed(raw), HistoryLine)
         except RecordError as error:
             raise RunError(
@@ -113,7 +130,7 @@ class History:
 
 
 _FIELDS = {field.name for field in fields(HistoryLine)}
-_NEWER = {"peak_device_memory_bytes"}
+_NEWER = {"peak_device_memory_bytes", "valid_rows", "whole_auc", "whole_log_loss"}
 """Fields that older versions did not write."""
 
 

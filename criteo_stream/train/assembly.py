@@ -1,6 +1,7 @@
 """A run put together: restored or begun, handed to the loop, and summed up."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from criteo_stream.base.errors import RunError
@@ -16,9 +17,11 @@ from criteo_stream.runs.config import ResolvedConfig
 from criteo_stream.runs.curves import plot_all
 from criteo_stream.runs.execution import Execution
 from criteo_stream.runs.folder import RunFolder
-from criteo_stream.runs.tensorboard import Board
 from criteo_stream.sparse.exchange import distributed
 from criteo_stream.train.active_run import ActiveRun, set_threads
+from criteo_stream.train.callbacks import Callback, RunStart
+from criteo_stream.train.card import write_card
+from criteo_stream.train.diverged import verdict
 from criteo_stream.train.limits import refuse_what_does_not_fit, where_rows_stay
 from criteo_stream.train.loop import TrainLoop
 from criteo_stream.train.occasions import Occasions
@@ -36,8 +39,11 @@ def train(
     ranks: Ranks,
     peak: PeakMemory,
     execution: Execution,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train a run that was begun, from where its latest checkpoint stands; every rank calls it.
+
+    Only the writing rank has ``callbacks``.
 
     Raises:
         RunError: the run's checkpoints are damaged or do not fit, the memory does not suffice, or
@@ -62,16 +68,25 @@ def train(
             folder,
             ranks,
             peak,
-            _board(folder, training, ranks, execution),
+            callbacks,
             workers=execution.workers,
         )
     _join(training, folder, checkpoints, ranks)
+    start = RunStart(
+        run=folder.path,
+        data=data,
+        data_fingerprint=manifest.fingerprint,
+        config=config,
+        rows=training.rows,
+        history=folder.history.read(),
+    )
     with ranks.all_or_none():
+        for callback in callbacks:
+            callback.on_start(start)
         resident = where_rows_stay(
             execution.cache, training.model, training.data.rows, config, ranks
         )
     with (
-        recorder.closing_board(),
         StopSignal(alone=ranks.world_size == 1) as signal,
         Progress(
             "train", config.epochs * training.data.rows, done=training.rows, quiet=quiet
@@ -86,19 +101,20 @@ def train(
                 ranks=ranks,
                 execution=execution,
                 evaluate_every=config.evaluate_every,
+                epoch_rows=training.data.rows,
                 signal=signal,
             ),
             checkpoints=checkpoints,
             ranks=ranks,
             workers=execution.workers,
+            callbacks=callbacks,
             resident=resident,
         )
         finished = loop.run(bar)
     history = folder.history.read()
-    if ranks.is_writer and finished:
-        plot_all(history, folder.plots)
+    warning = verdict(history, config) if finished else None
     trained = training.rows - first_rows
-    return TrainResult(
+    result = TrainResult(
         run=folder.path,
         steps=training.step,
         rows=training.rows,
@@ -110,7 +126,16 @@ def train(
         resumed_from=resumed_from,
         finished=finished,
         history=history,
+        warnings=[warning] if warning else [],
     )
+    if ranks.is_writer and finished:
+        plot_all(history, folder.plots)
+        write_card(folder, config, data, manifest, result)
+    if warning is not None:
+        _say(f"warning: {warning}", quiet=not ranks.is_writer)
+    for callback in callbacks:
+        callback.on_end(result)
+    return result
 
 
 def _restored_or_begun(
@@ -178,13 +203,6 @@ def _valid_split(
         world_size=ranks.world_size,
         shuffle=False,
     )
-
-
-def _board(
-    folder: RunFolder, training: ActiveRun, ranks: Ranks, execution: Execution
-) -> Board | None:
-    wanted = execution.tensorboard and ranks.is_writer
-    return Board(folder.tensorboard, training.rows) if wanted else None
 
 
 def _join(

@@ -1,5 +1,6 @@
 """The training loop: step, evaluate, save, until the plan is done or a signal comes."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,10 @@ from criteo_stream.data.resident import ResidentLoader
 from criteo_stream.models import may_draw
 from criteo_stream.runs.checkpoint_folder import CheckpointFolder
 from criteo_stream.train.active_run import ActiveRun
+from criteo_stream.train.callbacks import Callback
 from criteo_stream.train.diverged import all_finite, offending_columns
 from criteo_stream.train.graphed import GraphedStep
-from criteo_stream.train.occasions import Occasions
+from criteo_stream.train.occasions import Due, Occasions
 from criteo_stream.train.recorder import Recorder
 from criteo_stream.train.step import LossNotFiniteError, train_step
 
@@ -45,6 +47,8 @@ class TrainLoop:
     ranks: Ranks
     workers: int = 1
     """Loader threads of a rank."""
+    callbacks: Sequence[Callback] = ()
+    """Told of checkpoints, on the writing rank."""
     resident: torch.device | None = None
     """Where all rows are kept in memory; None reads them from disk in every epoch."""
 
@@ -78,7 +82,7 @@ class TrainLoop:
                     )
                     if due.save:
                         clock.stop(loader.wait_seconds)
-                        self._save(bar, evaluate=due.evaluate)
+                        self._save(bar, due)
                         clock.start(loader.wait_seconds)
                     if training.is_done():
                         break
@@ -155,7 +159,7 @@ class TrainLoop:
             what = "the loss is no longer finite"
             raise self._diverged(what, self.training.step - steps, nothing)
 
-    def _save(self, bar: Progress, *, evaluate: bool) -> None:
+    def _save(self, bar: Progress, due: Due) -> None:
         """Save a checkpoint, after an evaluation if one is due; all ranks must call it."""
         training = self.training
         with self.ranks.all_or_none():
@@ -166,19 +170,24 @@ class TrainLoop:
                 what = "a weight is no longer finite"
                 raise self._diverged(what, training.step - 1, nothing)
         with training.drawing():
-            best = self.recorder.record(bar) if evaluate else False
+            best = due.evaluate and self.recorder.record(bar, whole=due.ends_epoch)
+        if due.evaluate:
+            bar.note(self._note())
         checkpoint = training.checkpoint()
         if self.ranks.is_writer:
-            self.checkpoints.save(training.step, checkpoint, best=best)
+            folder = self.checkpoints.save(training.step, checkpoint, best=best)
+            for callback in self.callbacks:
+                callback.on_checkpoint(folder, training.step)
         self.ranks.barrier()
         self.occasions.saved()
 
     def _note(self) -> str:
-        text = f"loss {self.training.loss.mean_here():.5f}"
+        """Figures beside the bar, short enough to leave it room on 80 columns."""
+        loss, latest = self.training.loss, self.recorder.latest
+        mean = latest.train_loss if loss.is_empty and latest else loss.mean_here()
         best = self.training.early_stopping.best
-        if best is not None and best.auc is not None:
-            text += f", best valid AUC {best.auc:.5f}"
-        return text
+        auc = f", AUC {best.auc:.4f}" if best is not None and best.auc is not None else ""
+        return f"loss {mean:.4f}{auc}"
 
     def _diverged(self, what: str, step: int, numeric: Tensor) -> RunError:
         """The error of a step, counted from 0, whose batch had these numeric inputs [b, 13]."""

@@ -49,6 +49,11 @@ class RunningLoss:
         on_gpu = self._sum.device.type == "cuda"
         return self._steps - int(self._sound) if on_gpu else 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added since it started over."""
+        return not self._rows
+
     def mean_here(self) -> float:
         """The mean on this rank."""
         return float(self._sum) / max(1, self._rows)

@@ -18,6 +18,7 @@ class Due(NamedTuple):
     evaluate: bool
     save: bool
     stop: bool
+    ends_epoch: bool
 
 
 @dataclass(kw_only=True)
@@ -27,7 +28,9 @@ class Occasions:
     ranks: Ranks
     execution: Execution
     evaluate_every: int
-    """Training rows between evaluations; 0 evaluates at the end of an epoch only."""
+    """Training rows of an epoch between evaluations; 0 evaluates at its end only."""
+    epoch_rows: int
+    """Training rows of an epoch."""
     signal: StopSignal
 
     def __post_init__(self) -> None:
@@ -44,9 +47,12 @@ class Occasions:
             ends_epoch: whether it was the last of its epoch.
         """
         stop, is_time = self._agreed(step)
-        evaluate = ends_epoch or _crosses(rows_before, rows, self.evaluate_every)
+        epoch_before = rows_before // self.epoch_rows * self.epoch_rows
+        within = (rows_before - epoch_before, rows - epoch_before)
+        evaluate = ends_epoch or _crosses(*within, self.evaluate_every)
         by_rows = _crosses(rows_before, rows, self.execution.checkpoint_every)
-        return Due(evaluate, save=evaluate or stop or is_time or by_rows, stop=stop)
+        save = evaluate or stop or is_time or by_rows
+        return Due(evaluate, save=save, stop=stop, ends_epoch=ends_epoch)
 
     def saved(self) -> None:
         """Restart the count of minutes."""

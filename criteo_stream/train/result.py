@@ -1,6 +1,6 @@
 """The result of a training run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from criteo_stream.base.amounts import format_size
@@ -33,10 +33,12 @@ class TrainResult:
     """False where a signal stopped it."""
     history: list[HistoryLine]
     """All evaluations of the run."""
+    warnings: list[str] = field(default_factory=list)
+    """What is wrong with the figures, a sentence each."""
 
     def to_dict(self) -> dict[str, object]:
         """The figures of ``--json``."""
-        keys = ("epoch", "step", *FIGURES)
+        keys = ("epoch", "step", *FIGURES, "valid_rows", "whole_auc", "whole_log_loss")
         return {
             "run": str(self.run),
             "steps": self.steps,
@@ -48,6 +50,7 @@ class TrainResult:
             "best": {key: getattr(self.best, key) for key in keys} if self.best else None,
             "resumed_from": self.resumed_from,
             "finished": self.finished,
+            "warnings": self.warnings,
         }
 
     def summary(self) -> str:
@@ -66,6 +69,8 @@ class TrainResult:
             text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
         if self.best:
             text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
+        if self.warnings:
+            text += ", but see the warning"
         return text
 
     def __str__(self) -> str:

@@ -6,13 +6,14 @@ weights, bit for bit.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from torch import nn
 
+from criteo_stream.base.errors import UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.ranks import process_group
@@ -26,7 +27,9 @@ from criteo_stream.runs.config import ResolvedConfig, TrainConfig
 from criteo_stream.runs.execution import Execution, ExecutionKeywords
 from criteo_stream.runs.folder import RunFolder
 from criteo_stream.train.assembly import train
+from criteo_stream.train.callbacks import Callback
 from criteo_stream.train.limits import refuse_one_label
+from criteo_stream.train.loggers import opened
 from criteo_stream.train.result import TrainResult
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 _SHAPE: Final = ("embedding_dim", "bins")
 """Options that shape the tables."""
+_EVALUATIONS: Final = ("evaluate_every", "evaluate_rows")
+"""Options that a run begun by an older version may have other defaults of."""
 
 
 class Trainer:
@@ -46,6 +51,8 @@ class Trainer:
         data: folder of the data set.
         out: folder of the run; an interrupted run of the same options is continued.
         config: the options that decide the weights.
+        callbacks: told of evaluations, checkpoints and the end; on several ranks, those of the
+            writing one are.
         **execution: how training is executed; see `Execution`.
 
     Raises:
@@ -57,12 +64,22 @@ class Trainer:
         data: Path | str,
         out: Path | str,
         config: TrainConfig | None = None,
+        *,
+        callbacks: Sequence[Callback] = (),
         **execution: Unpack[ExecutionKeywords],
     ) -> None:
         self.data = user_path(data)
         self.folder = RunFolder(out)
         self.config = config or TrainConfig()
         self._execution = Execution(**execution)  # type: ignore[arg-type]  # checks and converts
+        self._callbacks = tuple(callbacks)
+        self._heard_by: tuple[Callback, ...] = self._callbacks
+        for callback in self._callbacks:
+            if not isinstance(callback, Callback):
+                raise UsageError(
+                    f"callbacks has {callback!r}: give objects of classes based on "
+                    "criteo_stream.Callback"
+                )
         self._model: nn.Module | None = None
 
     def fit(self) -> TrainResult:
@@ -76,7 +93,7 @@ class Trainer:
             OutputError: the disk is full.
             OtherRankError: another rank raised one of these, or ended.
         """
-        self._model = None
+        self._model, self._heard_by = None, ()
         with ExitStack() as stack:
             peak = stack.enter_context(PeakMemory())
             ranks = stack.enter_context(
@@ -85,13 +102,18 @@ class Trainer:
             with ranks.all_or_none():
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)
-                config = self._shaped().resolved(manifest.rows["train"], manifest.thinned)
+                config = self._shaped().resolved(
+                    manifest.rows["train"], manifest.thinned, manifest.rows["valid"]
+                )
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
                     refuse_inside(self.folder.path, self.data)
                     self._tell_chosen(config, manifest.rows["train"])
                     stack.enter_context(self.folder.locked())
                     self.folder.begin(config, self.data, manifest, self._execution.from_run)
+                    loggers = opened(self._execution.loggers, quiet=self._execution.quiet)
+                    self._heard_by = (*loggers, *self._callbacks)
+                    stack.enter_context(_told_of_errors(self._heard_by))
             return train(
                 config,
                 self.data,
@@ -100,17 +122,19 @@ class Trainer:
                 ranks=ranks,
                 peak=peak,
                 execution=self._execution,
+                callbacks=self._heard_by,
             )
 
     def _shaped(self) -> TrainConfig:
         """The options; what shapes the tables is that of the run gone on with, where it is open."""
+        names: tuple[str, ...] = _SHAPE
         if self.folder.is_begun():
-            known = self.folder.read().config
+            known, names = self.folder.read().config, (*_SHAPE, *_EVALUATIONS)
         elif self._execution.from_run is not None:
             known = RunFolder(self._execution.from_run).read().config
         else:
             return self.config
-        shape = {n: getattr(known, n) for n in _SHAPE if getattr(self.config, n) is None}
+        shape = {n: getattr(known, n) for n in names if getattr(self.config, n) is None}
         return dataclasses.replace(self.config, **shape)
 
     def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
@@ -142,7 +166,7 @@ class Trainer:
         """Figures of the best weights on a split, on every rank; see `evaluate_run`."""
         from criteo_stream.predict.evaluate import evaluate_run
 
-        return evaluate_run(
+        found = evaluate_run(
             self.folder.path,
             split,
             data=data,
@@ -150,6 +174,9 @@ class Trainer:
             trust_model=self._trusted,
             quiet=self._execution.quiet,
         )
+        for callback in self._heard_by:
+            callback.on_test(split, found)
+        return found
 
     def predict(
         self, raw: str | Path | Sequence[str | Path], out: Path | str, **options: Any
@@ -174,3 +201,14 @@ class Trainer:
     def _trusted(self) -> bool | str:
         """The model that may be imported: the one that the caller named."""
         return self._execution.trust_model or self.config.model
+
+
+@contextmanager
+def _told_of_errors(callbacks: Sequence[Callback]) -> Iterator[None]:
+    """A block whose error callbacks hear of."""
+    try:
+        yield
+    except BaseException as error:
+        for callback in callbacks:
+            callback.on_error(error)
+        raise

@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -193,3 +194,67 @@ def test_the_last_word_of_how_many_counts(total: int | None, later: list[int]) -
             bar.expect(number)
     of = f" of {later[-1]:,}" if later[-1] else ""
     assert stream.getvalue().startswith(f"read: 0{of} rows, ")
+
+
+class Ascii(Terminal):
+    encoding = "ascii"  # type: ignore[assignment]
+
+
+def test_a_terminal_has_colour_and_a_pipe_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        with Progress("train", 10, stream=stream) as bar:
+            bar.write("the best \x1b[31m", highlight=True)
+            bar.write("another")
+    assert "\x1b[32mthe best \\x1b[31m\x1b[0m" in terminal.getvalue()
+    assert "\x1b[32manother" not in terminal.getvalue()
+    assert "\x1b" not in pipe.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    with Progress("train", 10, stream=plain) as bar:
+        bar.write("the best", highlight=True)
+    assert "\x1b[32m" not in plain.getvalue()
+
+
+def test_what_a_stream_can_show_is_known() -> None:
+    class Utf8(Terminal):
+        encoding = "utf-8"  # type: ignore[assignment]
+
+    assert [Progress("x", 1, stream=s, quiet=True).is_ascii for s in (Ascii(), Utf8())] == [
+        True,
+        False,
+    ]
+
+
+_NOTEBOOK = """
+import sys
+{before}
+from criteo_stream.base.progress import Progress
+with Progress("train", 10) as bar:
+    bar.write("a line")
+    bar.note("loss 0.5")
+    bar.advance(10)
+"""
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_has_a_bar_of_its_own_where_it_can_show_one(
+    widgets: bool, tmp_path: Path
+) -> None:
+    import nbclient
+    import nbformat
+
+    before = "" if widgets else "sys.modules['ipywidgets'] = None"
+    cell = nbformat.v4.new_code_cell(_NOTEBOOK.format(before=before))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    nbclient.NotebookClient(notebook, timeout=120).execute(cwd=str(tmp_path))
+    outputs = notebook.cells[0].outputs
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "a line" in text
+    assert "Warning" not in text
+    bars = [o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+    assert len(bars) == widgets
+    if not widgets:
+        assert "train: 10 of 10 rows" in text

@@ -29,6 +29,7 @@ CONFIG: dict[str, Any] = {
     "batch_size": 32,
     "learning_rate": 0.02,
     "l2_embedding": 2.5e-4,
+    "evaluate_every": 0,
 }
 MEASURED = ("rows_per_second", "waited_for_data", "peak_memory_bytes")
 """Figures that differ between equal runs."""
