@@ -1,4 +1,4 @@
-"""A trained run within a program: rows in, probabilities out, one row in less than a millisecond."""
+"""A trained run within a program: rows in, probabilities out, a row in under a millisecond."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext

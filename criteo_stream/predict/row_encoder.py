@@ -53,8 +53,10 @@ class _Quantiles:
         """Quantiles float32 [n, columns] of int32 values as int64 [n, columns]."""
         keys = np.maximum(values - _LOWEST + _first_keys(values.shape[1]), self.lowest)
         places = self.keys.searchsorted(keys, "right") - 1
-        found = self.keys[places] == keys
-        return np.where(found, self.at[places], self.above[places]).astype(np.float32, copy=False)
+        quantiles: Float32Array = self.at[places]
+        between = self.keys[places] != keys
+        quantiles[between] = self.above[places[between]]
+        return quantiles
 
 
 def _join_tables(tables: list[QuantileTable]) -> _Quantiles:
@@ -86,7 +88,9 @@ class _Ids:
         """Ids int32 [n, columns] of uint32 values as int64 [n, columns]."""
         keys = values + _first_keys(values.shape[1])
         places = self.keys.searchsorted(keys)
-        return np.where(self.keys[places] == keys, self.ids[places], np.int32(OOV_ID))
+        ids: Int32Array = self.ids[places]
+        ids[self.keys[places] != keys] = OOV_ID
+        return ids
 
 
 def _join_vocabularies(data: Path, manifest: Manifest) -> _Ids:
