@@ -4,7 +4,6 @@ A few rows are read in Python, since a parser of whole files takes milliseconds 
 held against the same rules as in files, and the words for a malformed one are the same.
 """
 
-import difflib
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,10 @@ _NO_CODE: Final = "00000000"
 
 def shown(value: object) -> str:
     """A value in a message: its beginning."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a huge number"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
@@ -172,10 +174,10 @@ def _refuse_other_code(column: str, value: Any, row: int) -> None:
 def _refuse_other_keys(found: Mapping[Any, Any], row: int) -> None:
     for key in found:
         if key not in _KEYS:
-            near = difflib.get_close_matches(str(key).upper(), FEATURE_COLUMNS, 1, 0.5)
+            near = key.strip().upper() if isinstance(key, str) else ""
+            hint = f" (did you mean {near}?)" if near in FEATURE_COLUMNS else ""
             raise InputError(
-                f"row {row} has the key {shown(key)}"
-                f"{f' (did you mean {near[0]}?)' if near else ''}, expected I1 to I13 and C1 to C26"
+                f"row {row} has the key {shown(key)}{hint}, expected I1 to I13 and C1 to C26"
             )
     if LABEL in found and (isinstance(found[LABEL], bool) or found[LABEL] not in (0, 1)):
         raise InputError(f"row {row}, label is {shown(found[LABEL])}, expected 0 or 1, or no label")
