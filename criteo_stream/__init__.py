@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from criteo_stream.predict.evaluate import compare_runs, evaluate_run
     from criteo_stream.predict.export import export_run
+    from criteo_stream.predict.predictor import Predictor, load
     from criteo_stream.predict.scorer import predict_run
     from criteo_stream.prepare.pipeline import preprocess
     from criteo_stream.prepare.result import PrepareResult
@@ -55,6 +56,7 @@ _HOMES = {
     "models": "FM CatEmbedding CatLinear FMLayer NumEmbedding ProjectedInteraction",
     "predict.evaluate": "compare_runs evaluate_run",
     "predict.export": "export_run",
+    "predict.predictor": "Predictor load",
     "predict.scorer": "predict_run",
     "prepare.pipeline": "preprocess",
     "prepare.result": "PrepareResult",
@@ -87,6 +89,7 @@ __all__ = [
     "NumEmbedding",
     "OtherRankError",
     "OutputError",
+    "Predictor",
     "PrepareResult",
     "ProgressiveResult",
     "ProjectedInteraction",
@@ -100,6 +103,7 @@ __all__ = [
     "compare_runs",
     "evaluate_run",
     "export_run",
+    "load",
     "plot",
     "predict_run",
     "preprocess",

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "synthetic": {"base", "metrics"},
     "sparse": set(),
     "models": {"base", "data", "runs", "sparse"},
-    "predict": {"base", "data", "metrics", "models", "prepare", "raw", "runs"},
+    "predict": {"base", "data", "metrics", "models", "prepare", "raw", "runs", "sparse"},
     "train": {"base", "data", "metrics", "models", "predict", "runs", "sparse"},
     "daily": {"base", "data", "metrics", "predict", "prepare", "raw", "runs", "train"},
     "report": {"base", "data", "metrics", "models", "predict", "prepare", "raw", "runs"},

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,3 +45,11 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
         if not field.nullable and table[field.name].null_count:
             raise ValueError(f"{field.name} has gaps")
     return table
+
+
+def as_numpy(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    """A column as NumPy's; with gaps as floats.
+
+    Arrow's own way loads pandas where it is installed, which takes a second.
+    """
+    return pl.Series(column).to_numpy()

@@ -177,8 +177,20 @@ def _write_model(loaded: LoadedRun, form: str, path: Path) -> bool:
         write_tensors(path, model.state_dict())
         return False
     numeric, categorical = _sample(loaded)
-    save = {"onnx": save_onnx, "torch": save_program}[form]
-    return save(path, model, numeric, categorical)
+    if form == "torch":
+        return save_program(path, model, numeric, categorical)
+    return save_onnx(path, model, numeric, categorical, _about(loaded))
+
+
+def _about(loaded: LoadedRun) -> dict[str, str]:
+    """What a graph says of its origin when it is alone."""
+    return {
+        "model": loaded.config.model,
+        "step": str(loaded.step),
+        "data_fingerprint": loaded.data_fingerprint,
+        "fit_fingerprint": loaded.manifest.fit_fingerprint,
+        "package_version": __version__,
+    }
 
 
 def _sample(loaded: LoadedRun) -> tuple[Tensor, Tensor]:

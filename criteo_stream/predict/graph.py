@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,8 @@ _TOLERANCE: Final = 1e-5
 """Largest difference of a probability between an exported graph and the model."""
 _INSIDE_BYTES: Final = 1_500_000_000
 """Weights beyond it go to a file beside the ONNX graph, which may have two gigabytes."""
+_ANY_ROWS: Final = ({0: torch.export.Dim("rows")},) * 2
+"""The first axis of both inputs may have any length; its name is in the graph."""
 _INSTALL: Final = "--format onnx needs ONNX: pip install 'criteo-stream[export]'"
 
 
@@ -46,10 +48,9 @@ def export_program(
         numeric: float32 [B, 13], some rows to trace it with.
         categorical: int32 [B, 26].
     """
-    rows = {0: torch.export.Dim("rows")}
     with torch.no_grad():
         return torch.export.export(
-            Probability(model), (numeric, categorical), dynamic_shapes=(rows, rows), strict=False
+            Probability(model), (numeric, categorical), dynamic_shapes=_ANY_ROWS, strict=False
         )
 
 
@@ -71,8 +72,21 @@ def save_program(path: Path, model: nn.Module, numeric: Tensor, categorical: Ten
     return True
 
 
-def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor) -> bool:
+def save_onnx(
+    path: Path,
+    model: nn.Module,
+    numeric: Tensor,
+    categorical: Tensor,
+    about: Mapping[str, str] | None = None,
+) -> bool:
     """Write an ONNX graph; whether it was compared with the model, which needs onnxruntime.
+
+    Args:
+        path: a new file.
+        model: in evaluation mode.
+        numeric: float32 [B, 13], some rows to trace and compare it with.
+        categorical: int32 [B, 26].
+        about: facts that the file carries, as ``metadata_props``.
 
     Raises:
         UsageError: ONNX is not installed.
@@ -87,14 +101,17 @@ def save_onnx(path: Path, model: nn.Module, numeric: Tensor, categorical: Tensor
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     with _exporter_unheard():
-        torch.onnx.export(
+        program = torch.onnx.export(
             export_program(model, numeric, categorical),
-            f=str(path),
             input_names=["numeric", "categorical"],
             output_names=["probability"],
-            external_data=size > _INSIDE_BYTES,
+            dynamic_shapes=_ANY_ROWS,
+            dynamo=True,
             verbose=False,
         )
+        assert program is not None
+        program.model.metadata_props.update(about or {})
+        program.save(str(path), external_data=size > _INSIDE_BYTES)
     try:
         import onnxruntime
     except ImportError:

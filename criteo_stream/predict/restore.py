@@ -31,6 +31,8 @@ class LoadedRun:
     """A data set of the run's fit or its lineage."""
     manifest: Manifest
     step: int
+    data_fingerprint: str
+    """Of the data set that the run was trained on."""
 
 
 def load_run(
@@ -94,7 +96,7 @@ def load_run(
             model.bias.add_(state.intercept)
     if any(now > known for now, known in zip(manifest.categories, categories, strict=True)):
         model = KnownIds(model, categories)
-    return LoadedRun(model, record.config, path, manifest, state.step)
+    return LoadedRun(model, record.config, path, manifest, state.step, record.fingerprint)
 
 
 def categories_of(record: RunRecord, manifest: Manifest) -> list[int]:

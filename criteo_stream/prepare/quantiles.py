@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.schema import INTEGER_COLUMNS
 from criteo_stream.base.storage import atomic_path
-from criteo_stream.data.parquet import read_parquet
+from criteo_stream.data.parquet import as_numpy, read_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array, from_sortable
 
 EXACT_VALUES: Final = 1 << 20
@@ -225,8 +225,7 @@ def _checked_column(table: pa.Table, row: int) -> FittedColumn:
         ValueError: it is not one.
     """
     values, below, up_to = (
-        table[name][row].values.to_numpy(zero_copy_only=False)
-        for name in ("value", "rows_below", "rows_up_to")
+        as_numpy(table[name][row].values) for name in ("value", "rows_below", "rows_up_to")
     )
     mean, missing = table["mean"][row].as_py(), table["missing"][row].as_py()
     column = table["column"][row].as_py()

@@ -15,7 +15,7 @@ from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.storage import atomic_path
 from criteo_stream.data.fit_fingerprint import VocabularyDigest
-from criteo_stream.data.parquet import opened_parquet
+from criteo_stream.data.parquet import as_numpy, opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 from criteo_stream.prepare.value_ids import Int32Array, LookupFile
 from criteo_stream.prepare.vocabulary import SLICE_ENTRIES, VOCABULARY_SCHEMA
@@ -44,7 +44,7 @@ def read_vocabulary(
             missing.
     """
     with _opened(path, ids, is_extended=is_extended) as file:
-        values = file.read(["value"])["value"].to_numpy()
+        values = as_numpy(file.read(["value"])["value"])
         _check_unique(np.sort(values))
     return values, np.arange(FIRST_KNOWN_ID, ids, dtype=np.int32)
 
@@ -64,7 +64,7 @@ def known_by_value(path: Path, ids: int, *, is_extended: bool = False) -> Iterat
                 for batch in file.iter_batches(SLICE_ENTRIES)
             ]
             table = pa.Table.from_batches(parts, VOCABULARY_SCHEMA).sort_by("value")
-            found = KnownValues(*(table[name].to_numpy() for name in ("value", "id", "count")))
+            found = KnownValues(*(as_numpy(table[name]) for name in ("value", "id", "count")))
             _check_unique(found.values)
             yield found
 
@@ -129,7 +129,7 @@ def _check_ids_and_counts(file: pq.ParquetFile, ids: int, *, falling: bool) -> N
     for batch in file.iter_batches(SLICE_ENTRIES, columns=["id", "count"]):
         if any(column.null_count for column in batch.columns):
             raise ValueError("it has gaps")
-        found, counts = batch["id"].to_numpy(), batch["count"].to_numpy()
+        found, counts = as_numpy(batch["id"]), as_numpy(batch["count"])
         if not np.array_equal(found, np.arange(after, after + len(found))):
             break
         if len(counts) and counts.min() < 1:

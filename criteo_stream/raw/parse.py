@@ -174,7 +174,7 @@ def _parse_line_by_line(
     numbers: list[int] = []
     rejects: list[Reject] = []
     rejected = 0
-    usual = _usual_line(layout)
+    usual = usual_line(layout)
     for number, line in enumerate(text.split(b"\n")[:-1], start=chunk.first_line + 1):
         if usual.fullmatch(line):
             good.append(line)
@@ -195,7 +195,7 @@ def _parse_line_by_line(
 
 
 @cache
-def _usual_line(layout: Layout) -> re.Pattern[bytes]:
+def usual_line(layout: Layout) -> re.Pattern[bytes]:
     """Lines that are valid beyond doubt: their integers are too short to overflow."""
     fields = [rb"(?:-?[0-9]{1,9})?"] * 13 + [rb"(?:[0-9a-fA-F]{8})?"] * 26
     leading = {ID: rb"-?[0-9]{1,18}", LABEL: rb"[01]"}

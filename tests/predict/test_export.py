@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from criteo_stream import __version__
 from criteo_stream.base.errors import OutputError, UsageError
 from criteo_stream.data.dataset import CriteoDataset
+from criteo_stream.data.manifest import Manifest
 from criteo_stream.models.registry import MODELS
 from criteo_stream.predict.export import export_run
 from criteo_stream.predict.restore import load_run
@@ -61,6 +63,36 @@ def test_graphs_give_the_model_s_probabilities(
         with torch.no_grad():
             found = program(numeric, categorical).numpy()
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_onnx_file_says_what_it_is_and_takes(data: Path, tmp_path: Path, model: str) -> None:
+    fit(data, tmp_path / "run", model=model)
+    export_run(tmp_path / "run", "onnx", tmp_path / "out")
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    found = load_run(tmp_path / "run")
+    assert session.get_modelmeta().custom_metadata_map == {
+        "model": model,
+        "step": str(found.step),
+        "data_fingerprint": Manifest.read(data).fingerprint,
+        "fit_fingerprint": Manifest.read(data).fit_fingerprint,
+        "package_version": __version__,
+    }
+    shapes = {i.name: (i.type, i.shape) for i in (*session.get_inputs(), *session.get_outputs())}
+    assert shapes == {
+        "numeric": ("tensor(float)", ["rows", 13]),
+        "categorical": ("tensor(int32)", ["rows", 26]),
+        "probability": ("tensor(float)", ["rows"]),
+    }
+
+
+def test_weights_beside_an_onnx_file_are_kept_beside_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("criteo_stream.predict.graph._INSIDE_BYTES", 0)
+    fit(data, tmp_path / "run")
+    assert export_run(tmp_path / "run", "onnx", tmp_path / "out").checked
+    assert (tmp_path / "out" / "model.onnx.data").exists()
 
 
 def test_safetensors_hold_the_weights_by_name(data: Path, tmp_path: Path) -> None:
