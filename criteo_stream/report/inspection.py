@@ -53,7 +53,7 @@ def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
 
 def _inspect_raw(path: Path) -> Inspection:
     from criteo_stream.raw.detect_layout import detect_layout
-    from criteo_stream.raw.layouts import header_of, sample_lines
+    from criteo_stream.raw.headers import header_of, sample_lines
     from criteo_stream.raw.malformed import explain, visible
     from criteo_stream.raw.members import listed_members
     from criteo_stream.raw.take_inputs import take_inputs
