@@ -9,7 +9,15 @@ from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 from criteo_stream.raw.beginning import Beginning
 from criteo_stream.raw.file_kinds import HEAD_BYTES, is_text
 from criteo_stream.raw.headers import layout_by_header, sample_lines
-from criteo_stream.raw.layouts import FORMS, ID, KAGGLE, LAYOUTS, TERABYTE, Layout
+from criteo_stream.raw.layouts import (
+    FORMS,
+    ID,
+    KAGGLE,
+    KAGGLE_CSV_UNLABELLED,
+    LAYOUTS,
+    TERABYTE,
+    Layout,
+)
 from criteo_stream.raw.malformed import explain, faults, quoted
 from criteo_stream.raw.separators import other_separator
 
@@ -23,7 +31,9 @@ _PATTERNS: Final = (
 _ROWS: Final = {
     form: re.compile(form.separator.join(_PATTERNS[column] for column in form.columns))
     for form in FORMS
+    if form != KAGGLE_CSV_UNLABELLED  # or labels other than 0 and 1 would pass for ids
 }
+"""The forms that are known without a header."""
 _COMPARED: Final = 20
 """First lines that tell the nearest layout of a file that is of none."""
 
@@ -45,10 +55,10 @@ def _layout_by_rows(beginning: Beginning) -> Layout:
         form: sum(bool(row.fullmatch(_padded(line, form))) for line in lines)
         for form, row in _ROWS.items()
     }
-    form = max(FORMS, key=fitting.__getitem__)
+    form = max(_ROWS, key=fitting.__getitem__)
     if fitting[form] * 2 < len(lines):
         if not fitting[form]:
-            form = min(FORMS, key=lambda form: sum(faults(x, form) for x in lines[:_COMPARED]))
+            form = min(_ROWS, key=lambda form: sum(faults(x, form) for x in lines[:_COMPARED]))
         raise _no_layout(beginning, lines, form)
     return form
 

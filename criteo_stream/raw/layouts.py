@@ -62,4 +62,4 @@ LAYOUTS: Final = {layout.name: layout for layout in (KAGGLE, TERABYTE, RECZOO, K
 FORMS: Final = (
     KAGGLE, KAGGLE_UNLABELLED, RECZOO, RECZOO_UNLABELLED, KAGGLE_CSV, KAGGLE_CSV_UNLABELLED,
 )  # fmt: skip
-"""The layouts that the lines themselves tell apart."""
+"""All forms; each has a header of its own."""

@@ -169,15 +169,22 @@ def test_parts_of_a_file_with_a_header_need_none(tmp_path: Path) -> None:
             reczoo_lines(raw_lines(90))[1:],
             [x.split(b",", 1)[1] for x in reczoo_lines(raw_lines(90))[1:]],
             kaggle_csv_lines(raw_lines(90))[1:],
-            kaggle_csv_lines(raw_lines(90), label=b"")[1:],
         )
     ):
         path = write_raw(tmp_path / f"{number}.csv", lines)
-        form = (KAGGLE, RECZOO, RECZOO_UNLABELLED, KAGGLE_CSV, KAGGLE_CSV_UNLABELLED)[number]
+        form = (KAGGLE, RECZOO, RECZOO_UNLABELLED, KAGGLE_CSV)[number]
         assert detect_layout(beginning_of(path)) == form
         header = form.separator.join(column.encode() for column in form.columns)
         with_header = write_raw(tmp_path / f"{number}-0.csv", [header, *lines])
         assert layout_of([beginning_of(with_header), beginning_of(path)]) == form
+
+
+def test_an_unknown_label_does_not_pass_for_an_id(tmp_path: Path) -> None:
+    for label in (b"-1", b"2"):
+        lines = [x.replace(b"\t", b",") for x in (with_field(0, label), VALID_LINE, VALID_LINE)]
+        path = write_raw(tmp_path / "x.csv", [lines[0]] * 9 + lines)
+        with pytest.raises(InputError, match=f"line 1: label is '{label.decode()}', expected 0"):
+            detect_layout(beginning_of(path))
 
 
 SEPARATORS = {b";": "semicolons", b"|": "vertical bars", b"\x01": "Ctrl-A", b" ": "spaces"}
