@@ -1,7 +1,7 @@
 """``criteo-stream predict``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,10 +14,13 @@ from criteo_stream.cli.parameters import (
     RawArgument,
     RunArgument,
     TrustModel,
+    among,
     with_options,
 )
 from criteo_stream.prepare.options import READING, PrepareExecution, PrepareOptions
 from criteo_stream.runs.execution import Execution
+
+FORMATS: Final = ("rows", "kaggle")
 
 
 @command
@@ -26,6 +29,16 @@ def predict(
     run: RunArgument,
     raw: RawArgument,
     out: Annotated[Path, typer.Option(help="Write this file, .parquet or .csv.")],
+    output_format: Annotated[
+        str,
+        among(
+            FORMATS,
+            "--format",
+            help="Write columns row, probability, and Id and label where they are known (rows), or "
+            "the columns Id and Predicted of a Kaggle submission (kaggle, .csv only); without ids "
+            "of their own, rows are numbered from 60000000, as Kaggle's test set is.",
+        ),
+    ] = "rows",
     data: DataOption = None,
     trust_model: TrustModel = False,
     quiet: Quiet = False,
@@ -37,7 +50,8 @@ def predict(
     from criteo_stream.predict.scorer import predict_run
     from criteo_stream.raw.malformed import left_out_text
 
-    found = predict_run(run, raw, out, data=data, trust_model=trust_model, quiet=quiet, **options)
+    options |= {"output_format": output_format, "trust_model": trust_model}
+    found = predict_run(run, raw, out, data=data, quiet=quiet, **options)
     for warning in found.warnings:
         say(f"warning: {warning}")
     if found.rejected:

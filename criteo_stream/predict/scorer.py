@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import torch
 from torch import nn
 
 from criteo_stream.base.devices import find_device
+from criteo_stream.base.errors import UsageError
 from criteo_stream.base.parallel import ordered_map
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.progress import Progress
@@ -27,10 +27,13 @@ from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.base.storage import atomic_path, make_folder
 from criteo_stream.base.system import cores
 from criteo_stream.predict.prediction_file import (
+    FORMATS,
+    PredictionFormat,
     open_writer,
     refuse_to_replace,
     rejected_file,
     schema_of,
+    table_of,
 )
 from criteo_stream.predict.restore import load_run
 from criteo_stream.prepare.announce import order_text
@@ -84,6 +87,7 @@ def predict(
     layout: LayoutName = "auto",
     short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
+    output_format: PredictionFormat = "rows",
     advance: Callable[[int], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
@@ -102,6 +106,8 @@ def predict(
         layout: as for preprocess.
         short_lines: ``pad`` accepts lines that are short only by trailing tabs.
         max_bad_rows: malformed lines to leave out before giving up.
+        output_format: ``kaggle`` writes the columns Id and Predicted of a Kaggle submission as
+            CSV; ids that the inputs lack are numbered from 60,000,000 as in Kaggle's test set.
         advance: told of rows as they are written.
         tell: hears of the order of the inputs, and of what is passed over and holds no rows.
         warn: hears of folders that are passed over.
@@ -112,7 +118,7 @@ def predict(
         InputError: an input is missing, damaged or malformed.
     """
     inputs = take_inputs(raw, streams=True, tell=tell, warn=warn)
-    refuse_to_replace(out, [beginning.source for beginning in inputs])
+    refuse_to_replace(out, [beginning.source for beginning in inputs], output_format)
     form = layout_of(inputs, layout)
     if len(inputs) > 1:
         tell(order_text(inputs))
@@ -124,7 +130,7 @@ def predict(
 
     rows = first_row = rejected = 0
     rejects = FirstRejects()
-    schema = schema_of(form)
+    schema = schema_of(form, output_format)
     make_folder(out.parent)
     workers = cores()
     with atomic_path(out, shared=True) as partial, ExitStack() as stack:
@@ -138,15 +144,9 @@ def predict(
                 if rejected > max_bad_rows:
                     raise too_many_rejects(parsed.rejects[0], rejected, max_bad_rows)
                 rejects.add(str(beginning.source), chunk.first_line // BLOCK_ROWS, parsed.rejects)
-                computed = {
-                    "row": first_row + parsed.line_numbers - 1,
-                    "probability": scorer.probabilities(*encoded),
-                }
-                columns = {
-                    name: computed[name] if name in computed else parsed.frame[name].to_numpy()
-                    for name in schema.names
-                }
-                writer.write(pa.table(columns, schema=schema))
+                places = first_row + parsed.line_numbers - 1
+                probabilities = scorer.probabilities(*encoded)
+                writer.write(table_of(schema, places, probabilities, parsed.frame))
                 rows += parsed.frame.height
                 lines = chunk.first_line + chunk.lines
                 advance(parsed.frame.height)
@@ -193,6 +193,7 @@ def predict_run(
     layout: LayoutName = "auto",
     short_lines: ShortLines = "reject",
     max_bad_rows: int = 0,
+    output_format: PredictionFormat = "rows",
     trust_model: bool | str = False,
     quiet: bool = False,
 ) -> Predictions:
@@ -207,6 +208,7 @@ def predict_run(
         layout: as for preprocess.
         short_lines: ``pad`` accepts lines that are short only by trailing tabs.
         max_bad_rows: malformed lines to leave out before giving up.
+        output_format: ``rows``, or ``kaggle`` for a Kaggle submission as CSV, see `predict`.
         trust_model: whether a recorded model by import path may be imported, see `load_run`.
         quiet: show no progress.
 
@@ -217,6 +219,8 @@ def predict_run(
         InputError: a raw input is missing, damaged or malformed.
     """
     check_reading(layout=layout, short_lines=short_lines, max_bad_rows=max_bad_rows)
+    if output_format not in FORMATS:
+        raise UsageError(f"--format {output_format} is not known: use {' or '.join(FORMATS)}")
     found_device = find_device(device)
     loaded = load_run(run, data, trust_model=trust_model, all_values=True)
     scorer = Scorer(loaded.model.to(found_device), load_encoder(loaded.data, loaded.manifest))
@@ -236,6 +240,7 @@ def predict_run(
             layout=layout,
             short_lines=short_lines,
             max_bad_rows=max_bad_rows,
+            output_format=output_format,
             advance=bar.advance,
             tell=bar.write,
             warn=warn,

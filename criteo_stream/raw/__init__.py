@@ -7,12 +7,14 @@ In the order of the data::
     archive_logs.py     the logs in an archive that is named as a whole
     open_input.py       a file, or a member of an archive, as a stream of decompressed bytes
     beginning.py        the first bytes of each file, read once
-    layouts.py          the known forms of lines, recognised from the beginning
-    detect_layout.py    which of them a file has, and why it has none
+    layouts.py          the known forms of lines
+    headers.py          first lines that name the columns
+    detect_layout.py    which layout a file has, and why it has none
     chunks.py           whole lines, in chunks
     crc.py              the checksum of two texts from those of each
     parse.py            lines to columns
     malformed.py        why a line is malformed, and what is kept of it
+    separators.py       what a line has between its fields
 
 Below `open_input.py`::
 

@@ -13,8 +13,9 @@ from criteo_stream.raw.beginning import (
     read_beginning,
 )
 from criteo_stream.raw.detect_layout import detect_layout
+from criteo_stream.raw.file_kinds import kind_by_members
+from criteo_stream.raw.headers import header_of
 from criteo_stream.raw.inputs import RawInput, natural_key
-from criteo_stream.raw.layouts import header_of
 from criteo_stream.raw.members import MARK, Member, listed_members
 from criteo_stream.raw.open_input import list_members
 
@@ -47,6 +48,8 @@ def logs_in(
             passed.append(member.name)
         else:
             found.append(beginning)
+    if not found and (why := kind_by_members(member.name for member in members)):
+        raise OtherFormatError(f"{archive} {why}")
     if passed:
         tell(f"{archive}: {listed_members(passed)} passed over")
     if not found:

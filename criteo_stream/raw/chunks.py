@@ -20,8 +20,8 @@ from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.raw.beginning import Beginning
 from criteo_stream.raw.byte_stream import ByteStream, Piece
 from criteo_stream.raw.crc import crc32_of_both
+from criteo_stream.raw.headers import header_of
 from criteo_stream.raw.inputs import RawInput
-from criteo_stream.raw.layouts import header_of
 from criteo_stream.raw.malformed import LONGEST_LINE
 
 CHUNK_BYTES: Final = 16 << 20

@@ -2,27 +2,40 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from criteo_stream.base.errors import InputError, UsageError
-from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS
+from criteo_stream.base.schema import FEATURE_COLUMNS, INTEGER_COLUMNS, LABEL
 from criteo_stream.raw.beginning import Beginning
+from criteo_stream.raw.file_kinds import HEAD_BYTES, is_text
+from criteo_stream.raw.headers import layout_by_header, sample_lines
 from criteo_stream.raw.layouts import (
+    FORMS,
+    ID,
     KAGGLE,
-    KAGGLE_UNLABELLED,
+    KAGGLE_CSV_UNLABELLED,
     LAYOUTS,
     TERABYTE,
     Layout,
-    layout_by_header,
-    other_header,
-    sample_lines,
 )
-from criteo_stream.raw.malformed import explain
+from criteo_stream.raw.malformed import explain, faults, quoted
+from criteo_stream.raw.separators import other_separator
 
-_INTEGERS = rb"(?:-?[0-9]+)?"
-_HEX = rb"(?:[0-9a-fA-F]{8})?"
-_FEATURES = rb"\t".join([_INTEGERS] * 13 + [_HEX] * 26)
-_LABELLED = re.compile(rb"[01]\t" + _FEATURES)
-_UNLABELLED = re.compile(_FEATURES)
+_INTEGER: Final = rb"(?:-?[0-9]+)?"
+_HEX: Final = rb"(?:[0-9a-fA-F]{8})?"
+_PATTERNS: Final = (
+    {ID: rb"-?[0-9]+", LABEL: rb"[01]"}
+    | dict.fromkeys(FEATURE_COLUMNS, _HEX)
+    | dict.fromkeys(INTEGER_COLUMNS, _INTEGER)
+)
+_ROWS: Final = {
+    form: re.compile(form.separator.join(_PATTERNS[column] for column in form.columns))
+    for form in FORMS
+    if form != KAGGLE_CSV_UNLABELLED  # or labels other than 0 and 1 would pass for ids
+}
+"""The forms that are known without a header."""
+_COMPARED: Final = 20
+"""First lines that tell the nearest layout of a file that is of none."""
 
 
 def detect_layout(beginning: Beginning) -> Layout:
@@ -31,46 +44,48 @@ def detect_layout(beginning: Beginning) -> Layout:
     Raises:
         InputError: most of the first lines are in no known layout: says why the first such is not.
     """
-    if (layout := layout_by_header(beginning)) is not None:
-        return layout
+    form = layout_by_header(beginning) or _layout_by_rows(beginning)
+    return TERABYTE if form == KAGGLE and beginning.source.day is not None else form
+
+
+def _layout_by_rows(beginning: Beginning) -> Layout:
     lines = sample_lines(beginning)
     # A line that lost trailing tabs still tells its layout by what its fields look like.
-    labelled = sum(bool(_LABELLED.fullmatch(_padded(line, 39))) for line in lines)
-    unlabelled = sum(bool(_UNLABELLED.fullmatch(_padded(line, 38))) for line in lines)
-    if max(labelled, unlabelled) * 2 < len(lines):
-        raise _no_layout(beginning, lines)
-    if unlabelled > labelled:
-        return KAGGLE_UNLABELLED
-    return TERABYTE if beginning.source.day is not None else KAGGLE
+    fitting = {
+        form: sum(bool(row.fullmatch(_padded(line, form))) for line in lines)
+        for form, row in _ROWS.items()
+    }
+    form = max(_ROWS, key=fitting.__getitem__)
+    if fitting[form] * 2 < len(lines):
+        if not fitting[form]:
+            form = min(_ROWS, key=lambda form: sum(faults(x, form) for x in lines[:_COMPARED]))
+        raise _no_layout(beginning, lines, form)
+    return form
 
 
-def _padded(line: bytes, tabs: int) -> bytes:
-    """A line with the trailing tabs that it may have lost; others than such stay as they are."""
-    found = line.count(b"\t")
-    return line + b"\t" * (tabs - found) if len(INTEGER_COLUMNS) <= found < tabs else line
+def _padded(line: bytes, form: Layout) -> bytes:
+    """A line with the trailing separators that it may have lost; others stay as they are."""
+    found = line.count(form.separator)
+    lost = form.separators - found if found >= len(INTEGER_COLUMNS) else 0
+    return line + form.separator * lost
 
 
-def _no_layout(beginning: Beginning, lines: Sequence[bytes]) -> InputError:
-    """Why the first line that does not fit the likeliest layout does not."""
-    path = beginning.source
-    if b"\t" not in lines[0] and lines[0].count(b",") >= len(FEATURE_COLUMNS) - 1:
-        if re.search(rb"[g-zG-Z]", lines[0]):  # a row has digits and hex digits only
-            return other_header(beginning, lines[0])
-        return InputError(
-            f"{path} has commas between its fields and no header: put a line "
-            "'label,I1,…,I13,C1,…,C26' that names its columns in front (Id before it if there is "
-            "one, no label if there is none)"
-        )
-    tabs = [line.count(b"\t") for line in lines]
-    likeliest = KAGGLE_UNLABELLED if tabs.count(38) > tabs.count(39) else KAGGLE
-    reasons = [(number, explain(line, likeliest)) for number, line in enumerate(lines, 1)]
-    bad = [(number, reason) for number, reason in reasons if reason]
-    number, reason = bad[0]
-    others = f"{len(bad)} of its first {len(lines)} lines do not fit, so " if lines[1:] else ""
-    return InputError(
-        f"{path}, line {number}: {reason}; {others}it is not a Criteo click log: its rows are a "
-        "label (or none), 13 integers and 26 categoricals of 8 hex digits, between tabs"
-    )
+def _no_layout(beginning: Beginning, lines: Sequence[bytes], nearest: Layout) -> InputError:
+    """Why the first line that does not fit the nearest layout does not."""
+    bad = [number for number, line in enumerate(lines, 1) if explain(line, nearest)]
+    line = lines[bad[0] - 1]
+    near = faults(line, nearest) * 2 < len(nearest.columns)
+    form = nearest if near else KAGGLE
+    told = f"{beginning.source}, line {bad[0]}: {explain(line, form)}"
+    rows = f"rows are {form.described}"
+    if near:
+        many = f"{len(bad)} of its first {len(lines)} lines do not fit: " if lines[1:] else ""
+        return InputError(f"{told}; {many}{rows}")
+    separated = other_separator(line, form.separator)
+    if separated and line.isascii():
+        return InputError(f"{told}; {rows}")
+    begins = f"begins {quoted(line)}" if is_text(beginning.head[:HEAD_BYTES]) else "looks binary"
+    return InputError(f"{told}; it {begins} and is not a Criteo click log: {rows}")
 
 
 def layout_of(beginnings: Sequence[Beginning], wanted: str = "auto") -> Layout:

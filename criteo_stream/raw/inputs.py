@@ -16,6 +16,7 @@ from typing import Final
 
 from criteo_stream.base.errors import InputError, UsageError
 from criteo_stream.base.paths import user_path
+from criteo_stream.data.folder import DataFolder
 from criteo_stream.raw.members import MARK, plain_name
 
 COMPRESSED_SUFFIXES: Final = (".gz", ".zst", ".bz2", ".xz")
@@ -214,6 +215,11 @@ class _Expansion:
         raise InputError(f"{name} is {kind}, not a file")
 
     def _in_folder(self, folder: Path) -> list[RawInput]:
+        if DataFolder(folder).manifest.exists():
+            raise InputError(
+                f"{folder} is a prepared data set, not raw logs: train on it (criteo-stream train "
+                f"{folder} --out RUN), or name the logs that it was made from"
+            )
         entries = sorted(folder.iterdir(), key=natural_key)
         hidden = [path for path in entries if path.name.startswith((".", "_"))]
         shown = [path for path in entries if path not in hidden]

@@ -12,10 +12,11 @@ from typing import Final
 
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.records import Positive
-from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, FEATURE_COLUMNS, LABEL
+from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, LABEL
 from criteo_stream.base.storage import write_bytes
 from criteo_stream.data.manifest import FileEntry
 from criteo_stream.raw.layouts import ID, Layout
+from criteo_stream.raw.separators import other_separator
 
 KEPT_OF_CHUNK: Final = 100
 """Malformed lines of a chunk that are kept; all are counted."""
@@ -30,7 +31,7 @@ LONGEST_LINE: Final = 1 << 20
 _INTEGER: Final = re.compile(rb"-?[0-9]+")
 _HEX: Final = re.compile(rb"[0-9a-fA-F]{8}")
 _EXCERPT_BYTES: Final = 200
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _MISSING_ELSEWHERE: Final = re.compile(rb"(?i:na|nan|null|none|n/a|\?)")
 
 
@@ -59,30 +60,42 @@ def explain(line: bytes, layout: Layout) -> str | None:
     fields = line.split(layout.separator)
     if len(fields) != layout.separators + 1:
         ends = " (its line ends are carriage returns: use newlines)" if b"\r" in line else ""
-        return f"{_fields(len(fields))} instead of {layout.separators + 1}{ends}"
-    for column, value in zip((*layout.leading, *FEATURE_COLUMNS), fields, strict=True):
+        other = other_separator(line, layout.separator)
+        hint = f" ({other})" if other else ends
+        return f"{_fields(len(fields))} instead of {layout.separators + 1}{hint}"
+    for column, value in zip(layout.columns, fields, strict=True):
         if reason := _explain_value(column, value):
             return reason + _advice(column, value)
     return None
 
 
+def faults(line: bytes, layout: Layout) -> int:
+    """How far a line is from a layout: fields too many, too few, or of a wrong kind."""
+    fields = line.split(layout.separator)
+    wrong = sum(
+        _explain_value(column, value) is not None
+        for column, value in zip(layout.columns, fields, strict=False)
+    )
+    return wrong + abs(len(fields) - len(layout.columns))
+
+
 def _explain_value(column: str, value: bytes) -> str | None:
     if column == LABEL:
-        return None if value in (b"0", b"1") else f"label is {_quoted(value)}, expected 0 or 1"
+        return None if value in (b"0", b"1") else f"label is {quoted(value)}, expected 0 or 1"
     if not value and column != ID:
         return None
     if column in CATEGORICAL_COLUMNS:
         if not _HEX.fullmatch(value):
-            return f"{column} is {_quoted(value)}, expected 8 hex digits"
+            return f"{column} is {quoted(value)}, expected 8 hex digits"
         return None
     bits, digits = (64, 19) if column == ID else (32, 10)
     if not _INTEGER.fullmatch(value):
-        return f"{column} is {_quoted(value)}, expected an integer"
+        return f"{column} is {quoted(value)}, expected an integer"
     if (
         len(value.lstrip(b"-0")) > digits
         or not -(1 << bits - 1) <= number_of(value) < 1 << bits - 1
     ):
-        return f"{column} is {_quoted(value)}, outside the {bits}-bit integers"
+        return f"{column} is {quoted(value)}, outside the {bits}-bit integers"
     return None
 
 
@@ -97,7 +110,7 @@ def number_of(value: bytes) -> int:
 
 def _advice(column: str, value: bytes) -> str:
     """What other programs write in such a place, and how to mend it; often nothing."""
-    if value.startswith(_BYTE_ORDER_MARK):
+    if value.startswith(BYTE_ORDER_MARK):
         return r" (the file begins with a byte order mark: sed '1s/^\xEF\xBB\xBF//' removes it)"
     if value in (b"\\N", b'"\\N"'):
         return r" (Hive's missing value: sed 's/\\N//g' leaves the field empty)"
@@ -105,17 +118,27 @@ def _advice(column: str, value: bytes) -> str:
         return " (a missing value is an empty field)"
     if len(value) > 1 and value[:1] == value[-1:] and value[:1] in (b'"', b"'"):
         return " (fields are written without quotes)"
+    if value.lower() == column.lower().encode():
+        return " (a header is read in line 1 only: leave this line out)"
     if column == LABEL:
-        return {
-            b"-1": " (where that means no click: sed 's/^-1/0/' writes 0)",
-            b"label": " (a header has commas here: sed 1d removes this one)",
-        }.get(value.lower(), "")
-    if column not in CATEGORICAL_COLUMNS and re.fullmatch(rb"-?[0-9]+\.0*", value):
+        no_click = " (where that means no click: sed 's/^-1/0/' writes 0)"
+        return no_click if value == b"-1" else ""
+    if column in CATEGORICAL_COLUMNS:
+        return _advice_categorical(value)
+    if re.fullmatch(rb"-?[0-9]+\.0*", value):
         return (
             " (pandas writes integers so where a column has missing values: convert it by "
             "astype('Int64') before writing)"
         )
+    if re.fullmatch(rb"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?", value):
+        return " (round or scale other numbers to integers first)"
     return ""
+
+
+def _advice_categorical(value: bytes) -> str:
+    if re.fullmatch(rb"[0-9a-fA-F]{1,7}", value):
+        return " (leading zeros are written: '%08x' keeps them)"
+    return " (hash other values first, such as '%08x' % zlib.crc32(value))"
 
 
 def _fields(count: int) -> str:
@@ -128,8 +151,10 @@ def visible(value: bytes) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _quoted(value: bytes) -> str:
-    return repr(value[:40].decode(errors="backslashreplace")) + ("…" if len(value) > 40 else "")
+def quoted(value: bytes | str) -> str:
+    """The beginning of a value in quotes, control characters escaped."""
+    text = value if isinstance(value, str) else value.decode(errors="backslashreplace")
+    return repr(text[:40]) + "…" * (len(text) > 40)
 
 
 def padded(line: bytes, layout: Layout) -> bytes:
@@ -162,8 +187,9 @@ def reject(line: bytes, layout: Layout, reason: str, *, file: Path | str, number
 
 def too_many_rejects(first: Reject, rejected: int, allowed: int) -> InputError:
     """The error that ends a run with more malformed lines than allowed."""
+    lines = f"{rejected:,} malformed line{'s' * (rejected > 1)}"
     return InputError(
-        f"{first.file}, line {first.line:,}: {first.reason} ({rejected:,} malformed lines so far, "
+        f"{first.file}, line {first.line:,}: {first.reason} ({lines} so far, "
         f"--max-bad-rows is {allowed}): mend the line, or allow more and run the same again"
     )
 

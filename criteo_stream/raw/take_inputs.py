@@ -6,8 +6,8 @@ from pathlib import Path
 from criteo_stream.base.errors import InputError
 from criteo_stream.raw.archive_logs import logs_in
 from criteo_stream.raw.beginning import Beginning, EmptyInputError, read_beginning
+from criteo_stream.raw.headers import header_of
 from criteo_stream.raw.inputs import RawInput, find_inputs, refuse_twins
-from criteo_stream.raw.layouts import header_of
 from criteo_stream.raw.open_input import ArchiveInputError
 
 

@@ -1,7 +1,6 @@
 """Describe a raw file, a data set or a run, as figures and as text."""
 
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +9,10 @@ from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.options import declared
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
-from criteo_stream.base.terminal import visible
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.thinning import negatives_kept
+from criteo_stream.report.text_table import table
 from criteo_stream.runs.config import ResolvedConfig, TrainConfig, flag
 from criteo_stream.runs.folder import CONFIG_NAME, RunFolder
 
@@ -43,7 +42,9 @@ def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
     if not path.exists() and "::" not in str(path):  # a member of an archive
         raise InputError(f"no such file or folder: {path}")
     if not path.is_dir():
-        return _inspect_raw(path)
+        from criteo_stream.report.raw_log import describe_raw
+
+        return Inspection(*describe_raw(path))
     if (path / CONFIG_NAME).exists():
         return _inspect_run(path, verify=verify)
     data = DataFolder(path)
@@ -53,46 +54,6 @@ def inspect(path: Path | str, *, verify: bool = False) -> Inspection:
         f"{path} is neither a data set (no {data.manifest.name}) nor a run (no {CONFIG_NAME}); "
         "for raw logs name one file"
     )
-
-
-def _inspect_raw(path: Path) -> Inspection:
-    from criteo_stream.raw.detect_layout import detect_layout
-    from criteo_stream.raw.layouts import header_of, sample_lines
-    from criteo_stream.raw.malformed import explain, visible
-    from criteo_stream.raw.members import listed_members
-    from criteo_stream.raw.take_inputs import take_inputs
-
-    beginning, *others = take_inputs([f"./{path}" if str(path) == "-" else path])
-    if others:
-        names = [found.source.member or found.source.short for found in (beginning, *others)]
-        raise InputError(
-            f"{path} holds several logs ({listed_members(names)}): name one, such as "
-            f"{beginning.source}"
-        )
-    layout = detect_layout(beginning)
-    sample = sample_lines(beginning)
-    first = 2 if header_of(beginning) else 1
-    reasons = [(i, explain(line, layout)) for i, line in enumerate(sample, first)]
-    bad = [{"line": i, "reason": reason} for i, reason in reasons if reason]
-    size, rows = beginning.file_bytes, beginning.estimated_rows
-    figures: dict[str, object] = {
-        "kind": "raw",
-        "layout": layout.name,
-        "labelled": layout.labelled,
-        "bytes": size,
-        "rows_estimated": rows,
-        "sample": {"lines": len(sample), "malformed": bad},
-    }
-    fields = [[visible(value) for value in line.split(layout.separator)] for line in sample[:5]]
-    text = [
-        f"{path}: raw log, layout {layout.name}, "
-        f"{'with' if layout.labelled else 'without'} labels, "
-        f"{format_size(size)}, about {rows:,} rows",
-        f"first {len(sample)} lines: {len(bad)} malformed",
-        *(f"  line {b['line']}: {b['reason']}" for b in bad[:5]),
-        *("  " + " ".join(value or "·" for value in line) for line in fields),
-    ]
-    return Inspection(figures, text)
 
 
 def _inspect_data(path: Path, *, verify: bool) -> Inspection:
@@ -145,7 +106,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         + (f" ({listed:,} of them listed in rejected.jsonl)" if manifest.rows["rejected"] else "")
         + thinned,
         "",
-        *_table(
+        *table(
             ("split", "rows", "click rate", "shards", "size", "bytes/row"),
             [
                 (s, f"{f['rows']:,}", _share(f["positives"], f["rows"]), str(f["shards"]),
@@ -154,7 +115,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
             ],
         ),
         "",
-        *_table(
+        *table(
             ("column", "missing", "distinct", "minimum", "mean", "maximum"),
             [
                 (c.column, f"{c.missing / ranked:.2%}", f"{c.distinct:,}", _number(c.minimum),
@@ -163,7 +124,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
             ],
         ),
         "",
-        *_table(
+        *table(
             ("column", "missing", "distinct", "known ids", "OOV"),
             [
                 (c.column, f"{c.missing / counted:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
@@ -233,7 +194,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     total = format_size(sum(tensor.bytes for tensor in layers.values()))
     text += [
         "",
-        *_table(
+        *table(
             ("layer", "shape", "parameters", "size"),
             [
                 (name, "×".join(map(str, t.shape)) or "scalar", f"{sizes[name]:,}",
@@ -276,16 +237,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
-    cells = [[visible(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]

@@ -14,7 +14,9 @@ import polars as pl
 import pytest
 
 from criteo_stream import TrainConfig, Trainer, predict_run
-from criteo_stream.base.errors import InputError, UsageError
+from criteo_stream.base.errors import InputError, OutputError, UsageError
+from criteo_stream.cli.predict import FORMATS
+from criteo_stream.predict import prediction_file
 from tests.support.archives import ARCHIVES
 from tests.support.data_sets import prepare
 from tests.support.raw_lines import (
@@ -22,10 +24,12 @@ from tests.support.raw_lines import (
     kaggle_csv_lines,
     raw_lines,
     reczoo_lines,
+    unlabelled,
     write_raw,
 )
 
 LINES = raw_lines(300, seed=4)
+TAB_HEADER = reczoo_lines([])[0].replace(b",", b"\t")
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +172,60 @@ def test_no_input_is_replaced_by_the_list(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"written beside --out .*p\.csv, is one of the inputs"):
         predict_run(run, [raw], tmp_path / "p.csv", quiet=True)
     assert raw.read_bytes().count(b"\n") == 300
+
+
+def test_a_kaggle_submission_has_an_id_for_every_row(
+    run: Path, tmp_path: Path, expected: pl.DataFrame
+) -> None:
+    out = tmp_path / "submission.csv"
+    for lines, ids in (
+        (LINES, range(60_000_000, 60_000_300)),
+        (unlabelled(LINES), range(60_000_000, 60_000_300)),
+        (kaggle_csv_lines(LINES), range(10**7, 10**7 + 300)),
+        (kaggle_csv_lines(LINES, label=b""), range(10**7, 10**7 + 300)),
+    ):
+        raw = write_raw(tmp_path / "log", lines)
+        found = predict_run(run, raw, out, output_format="kaggle", quiet=True)
+        header, *rows = out.read_text().splitlines()
+        assert (header, len(rows), found.rows) == ("Id,Predicted", 300, 300)
+        assert [int(row.split(",")[0]) for row in rows] == list(ids)
+        probabilities = [float(row.split(",")[1]) for row in rows]
+        assert probabilities == pytest.approx(expected["probability"].to_list(), rel=1e-6)
+
+
+def test_ids_of_a_submission_go_through_all_inputs_and_over_lines_left_out(
+    run: Path, tmp_path: Path
+) -> None:
+    first = write_raw(tmp_path / "a.tsv", [*LINES[:2], b"bad"])
+    second = write_raw(tmp_path / "b.tsv", [TAB_HEADER, LINES[2]])
+    out = tmp_path / "s.csv"
+    predict_run(run, [first, second], out, output_format="kaggle", max_bad_rows=1, quiet=True)
+    assert pl.read_csv(out)["Id"].to_list() == [60_000_000, 60_000_001, 60_000_003]
+
+
+def test_a_submission_is_csv_and_replaces_only_predictions(run: Path, tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "log", LINES)
+    with pytest.raises(UsageError, match=r"--format kaggle writes CSV: let --out .*p\.parquet end"):
+        predict_run(run, raw, tmp_path / "p.parquet", output_format="kaggle", quiet=True)
+    with pytest.raises(UsageError, match="--format kagle is not known: use rows or kaggle"):
+        predict_run(run, raw, tmp_path / "p.csv", output_format="kagle", quiet=True)
+    (tmp_path / "p.csv").write_text("Id,Click\n1,0\n")
+    with pytest.raises(OutputError, match="holds no predictions"):
+        predict_run(run, raw, tmp_path / "p.csv", output_format="kaggle", quiet=True)
+    assert FORMATS == prediction_file.FORMATS
+
+
+def test_files_with_and_without_a_header_are_one_log(
+    run: Path, tmp_path: Path, expected: pl.DataFrame
+) -> None:
+    for lines, header in ((LINES, TAB_HEADER), (reczoo_lines(LINES)[1:], reczoo_lines([])[0])):
+        with_header = write_raw(tmp_path / "a", [header, *lines[:100]])
+        without = write_raw(tmp_path / "b", lines[100:])
+        found = scored(run, [with_header, without], tmp_path / "p.parquet")
+        assert found["row"].to_list() == list(range(300))
+        assert found["probability"].to_list() == pytest.approx(expected["probability"].to_list())
+    bad = write_raw(tmp_path / "bad", [TAB_HEADER, *LINES[:5], b"bad", *LINES[5:]])
+    with pytest.raises(InputError, match="bad, line 7: 1 field instead of 40"):
+        scored(run, [bad], tmp_path / "p.parquet")
+    found = scored(run, [bad], tmp_path / "p.parquet", max_bad_rows=1)
+    assert found["row"].to_list() == [*range(5), *range(6, 301)]

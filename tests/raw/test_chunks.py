@@ -15,7 +15,8 @@ from criteo_stream.raw.chunks import (
     read_chunks,
 )
 from criteo_stream.raw.detect_layout import detect_layout
-from criteo_stream.raw.layouts import KAGGLE, sample_lines
+from criteo_stream.raw.headers import sample_lines
+from criteo_stream.raw.layouts import KAGGLE
 from criteo_stream.raw.malformed import LONGEST_LINE
 from criteo_stream.raw.parse import parse_chunk
 from tests.support.raw_lines import (

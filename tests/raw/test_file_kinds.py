@@ -2,16 +2,25 @@
 
 import gzip
 import io
+import pickle
+import shlex
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pyarrow import orc
 
 from criteo_stream.base.errors import InputError
+from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.raw.chunks import read_chunks
+from criteo_stream.raw.detect_layout import detect_layout
+from criteo_stream.raw.layouts import RECZOO
 from criteo_stream.raw.open_input import ArchiveInputError
+from criteo_stream.raw.parse import parse_chunk
 from criteo_stream.raw.take_inputs import take_inputs
 from tests.support.archives import COMPRESSIONS, tarred, zipped
 from tests.support.raw_lines import (
@@ -35,20 +44,76 @@ def old_tar() -> bytes:
     return bytes(content)
 
 
-def parquet() -> bytes:
-    out = io.BytesIO()
-    pl.DataFrame({"label": [1]}).write_parquet(out)
-    return out.getvalue()
+COLUMNS = {"label": [1] * 3} | {
+    column: ["0a1b2c3d"] * 3 if column.startswith("C") else [None, 5, -1]
+    for column in FEATURE_COLUMNS
+}
+
+
+def written(write: Callable[[pl.DataFrame, io.BytesIO], object]) -> Callable[[], bytes]:
+    def content() -> bytes:
+        out = io.BytesIO()
+        write(pl.DataFrame(COLUMNS), out)
+        return out.getvalue()
+
+    return content
+
+
+CONVERTED = {
+    "a Parquet file": written(pl.DataFrame.write_parquet),
+    "an Arrow file": written(pl.DataFrame.write_ipc),
+    "an Arrow stream": written(pl.DataFrame.write_ipc_stream),
+    "an Avro file": written(pl.DataFrame.write_avro),
+    "an ORC file": written(lambda frame, out: orc.write_table(frame.to_arrow(), out)),
+}
+
+
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_tables_of_other_programs_come_with_the_command_that_makes_them_logs(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "a $HOME's table"
+    path.write_bytes(CONVERTED[kind]())
+    with pytest.raises(InputError, match=f"table is {kind}, not lines of fields") as refused:
+        beginning_of(path)
+    command = shlex.split(str(refused.value).partition("a header, ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    (found,) = take_inputs([path.with_suffix(".csv")])
+    assert detect_layout(found) == RECZOO
+    (chunk,) = read_chunks(found)
+    assert parse_chunk(chunk, RECZOO).frame["I13"].to_list() == [None, 5, -1]
+
+
+@pytest.mark.parametrize(
+    ("members", "what"),
+    [
+        (["X_int.npy", "y.npy"], r"a NumPy archive \(\.npz\)"),
+        (["[Content_Types].xml", "xl/workbook.xml"], r"an Office file such as \.xlsx"),
+        (["model/data.pkl", "model/version"], "a file that PyTorch saved"),
+    ],
+)
+def test_formats_that_are_zip_archives_are_named(
+    tmp_path: Path, members: list[str], what: str
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(zipped(dict.fromkeys(members, b"a")))
+    with pytest.raises(InputError, match=f"x is {what}, not text: write its rows as CSV"):
+        take_inputs([path])
 
 
 KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     "7z": (lambda: b"7z\xbc\xaf\x27\x1c" + bytes(99), r"is a 7z archive: extract it \(7z x "),
     "zip.gz": (lambda: gzip.compress(zipped({"a": TEXT})), "is a compressed zip archive: extract"),
-    "parquet": (parquet, "is a Parquet file, not text: write its rows as lines"),
+    "pickle": (lambda: pickle.dumps([1]), "is a Python pickle, not text: write its rows as CSV"),
+    "json": (lambda: b'[\n {"label": 1}]', "is JSON, not text of fields: write its rows as CSV"),
+    "jsonl": (lambda: b'{"label": 1}\n', "is JSON, not text of fields: write its rows as CSV"),
+    "npy": (lambda: b"\x93NUMPY\x01\x00", "is a NumPy file, not text: write its rows as CSV"),
     "twice": (lambda: gzip.compress(gzip.compress(TEXT)), "was compressed twice: decompress it"),
     "utf-16": (lambda: TEXT.decode().encode("utf-16"), r"is UTF-16 text: convert it \(iconv "),
     "utf-16-le": (lambda: TEXT.decode().encode("utf-16-le"), r"is UTF-16 text: convert it"),
     "utf-16-be": (lambda: TEXT.decode().encode("utf-16-be"), r"is UTF-16 text: convert it"),
+    "utf-32": (lambda: TEXT.decode().encode("utf-32"), r"is UTF-32 text: convert it \(iconv "),
+    "late html": (lambda: b"\xef\xbb\xbf\r\n <html>", "is a web page, perhaps of a failed downl"),
     "html": (lambda: b"<!DOCTYPE html>\n<html>", "is a web page, perhaps of a failed download"),
     "lfs": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
 }

@@ -159,3 +159,9 @@ def test_names_are_base_names_without_compression_suffix() -> None:
     assert RawInput(Path("day_0.gz")).published_rows == 195_841_983
     assert RawInput(Path("day_24")).published_rows is None
     assert sum(RawInput(Path(f"day_{i}")).published_rows or 0 for i in range(24)) == 4_373_472_329
+
+
+def test_a_prepared_data_set_is_no_folder_of_logs(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="is a prepared data set, not raw logs: train on it"):
+        find_inputs([tmp_path])

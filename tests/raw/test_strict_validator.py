@@ -130,7 +130,7 @@ def test_what_is_accepted_and_rejected_is_what_a_plain_validator_says(
         except InputError as error:
             refused = str(error)
     if refused:  # where few of the lines fit, by the first that does not
-        place = re.search(r", line (\d+): .* not a Criteo click log", refused)
+        place = re.search(r", line (\d+): .*rows are ", refused)
         assert place
         assert row_of(lines[int(place[1]) - 1].removesuffix(b"\r"), log, False) is None
         assert not header
