@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, Self
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import (
@@ -17,6 +17,7 @@ from criteo_stream.base.options import (
 )
 from criteo_stream.data.rank_share import MOST_LANES
 from criteo_stream.runs.evaluations import planned
+from criteo_stream.runs.model_defaults import defaults_of
 
 Numeric = Literal["value", "bins", "both"]
 Bilinear = Literal["all", "each", "interaction"]
@@ -34,23 +35,6 @@ _LARGEST: Final = 1e30
 _MOST_LAYERS: Final = 100
 _FORMER_NAMES: Final = {"monitor": "metric"}
 """Options of runs begun before they were renamed."""
-
-
-class _ModelDefaults(NamedTuple):
-    """Values of open options, by model."""
-
-    embedding_dim: int = 16
-    init_scale: float = 0.01
-    epsilon: float = 1e-4
-    l2_total: float = 300
-    """L2 coefficient of the vectors times the number of training rows."""
-
-
-_DEFAULTS: Final = _ModelDefaults()
-_DEFAULTS_OF: Final = {
-    # As many vectors per id as there are fields, each in one pair only: their gradients are small.
-    "ffm": _ModelDefaults(embedding_dim=4, init_scale=0.03, epsilon=1e-5, l2_total=100),
-}
 
 
 @options
@@ -227,7 +211,7 @@ class TrainConfig:
         least, most = _BATCH_SIZES
         batch_size = self.batch_size or min(max(1 << (rows // 256).bit_length() >> 1, least), most)
         rows_in_batch = min(batch_size, rows)
-        by_model = _DEFAULTS_OF.get(self.model, _DEFAULTS)
+        by_model = defaults_of(self.model)
         epochs = self.epochs or min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3)
         plan = planned(rows, epochs, valid, patient=self.patience > 0)
         chosen = {

@@ -4,6 +4,7 @@ It tells nothing that two equal runs differ in: no dates, speeds or places of th
 """
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def write_card(
         f"{__version__} on {manifest.rows['train']:,} rows of Criteo-style click logs "
         "(13 integer and 26 categorical columns). It gives the probability of a click.",
         "## Results",
-        *_results(result),
+        *_results(result, manifest),
         "## Data",
         *_data(data, manifest),
         "## Use",
@@ -95,14 +96,13 @@ def _best_figures(best: HistoryLine | None) -> list[tuple[str, str, float]]:
     return [(kind, title, value) for kind, title, value in found if value is not None]
 
 
-def _results(result: TrainResult) -> Iterable[str]:
+def _results(result: TrainResult, manifest: Manifest) -> Iterable[str]:
     best = result.best
     figures = _best_figures(best)
     if best is None or not figures:
         yield "The data set has no valid split to measure them on."
         return
-    # The entropy of the click rate, on the rows that log loss and NE are of.
-    baseline = best.log_loss / best.ne if best.log_loss and best.ne else None
+    baseline = _log_loss_of_the_rate(best, manifest)
     rows = [(title, f"{value:.6f}") for _, title, value in figures]
     table = [
         (title, value, "0.5" if title == "AUC" else "–" if baseline is None else f"{baseline:.6f}")
@@ -125,9 +125,17 @@ def _results(result: TrainResult) -> Iterable[str]:
     yield "`history.jsonl` and `plots/` have all evaluations."
 
 
+def _log_loss_of_the_rate(best: HistoryLine, manifest: Manifest) -> float | None:
+    """On the rows that the best figures are of."""
+    if best.whole_log_loss is None:
+        return best.log_loss / best.ne if best.log_loss and best.ne else None
+    rate = _click_rate(manifest, "valid")
+    return -sum(p * math.log(p) for p in (rate, 1 - rate) if p)
+
+
 def _data(data: Path, manifest: Manifest) -> Iterable[str]:
     splits = [
-        (split, f"{manifest.rows[split]:,}", _rate(manifest, split))
+        (split, f"{manifest.rows[split]:,}", f"{_click_rate(manifest, split):.4f}")
         for split in SPLITS
         if manifest.rows[split]
     ]
@@ -147,9 +155,9 @@ def _data(data: Path, manifest: Manifest) -> Iterable[str]:
     yield "\n".join(f"- {fact}" for fact in facts)
 
 
-def _rate(manifest: Manifest, split: str) -> str:
-    rows = sum(shard.rows for shard in manifest.shards[split])
-    return f"{sum(shard.positives for shard in manifest.shards[split]) / rows:.4f}"
+def _click_rate(manifest: Manifest, split: str) -> float:
+    shards = manifest.shards[split]
+    return sum(shard.positives for shard in shards) / sum(shard.rows for shard in shards)
 
 
 def _use(name: str) -> Iterable[str]:

@@ -31,6 +31,9 @@ def test_it_says_what_the_run_is_worth(data: Path, tmp_path: Path) -> None:
     values = {metric["type"]: metric["value"] for metric in found["metrics"]}
     assert values["log_loss"] == pytest.approx(result.best.log_loss, abs=1e-6)
     assert values["roc_auc"] == pytest.approx(result.best.auc, abs=1e-6)
+    assert result.best.ne is not None
+    rate = result.best.log_loss / result.best.ne
+    assert f"| log loss | {result.best.log_loss:.6f} | {rate:.6f} |" in text
     assert "| train | 710 |" in text
     assert "predict_proba(rows)" in text
     assert "| --embedding-dim | 4 |" in text

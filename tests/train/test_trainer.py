@@ -625,7 +625,9 @@ def test_unknown_ways_of_training_are_refused(data: Path, tmp_path: Path) -> Non
         Trainer(data, tmp_path, worker=2)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "plots", "tensorboard", "history.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["checkpoints", "plots", "tensorboard", "README.md", "mlruns", "history.jsonl"]
+)
 def test_nothing_is_written_or_removed_through_a_link(
     data: Path, tmp_path: Path, name: str
 ) -> None:
