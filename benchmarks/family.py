@@ -25,6 +25,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks.train_step import BATCHES, NUMERIC_IDS, column_sizes, cycle, zipf_ids
 from criteo_stream.models import FFM, FM, BilinearFFM, DeepFM, FiBiNET, FieldModel
+from criteo_stream.models.inputs import InputOptions
 from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.train.optimizers import Optimizers
 
@@ -191,10 +192,12 @@ def measure(
     local = [zipf_ids(sizes, batch, seed) for seed in range(BATCHES)]
     labels = torch.rand(batch).round()
     interaction, stock, dim, vectors = forms(name, hidden)
+    # As training has it: ids have been checked before.
+    options = InputOptions(numeric="bins", bins=NUMERIC_IDS, validate_ids=False)
     model: nn.Module = (
-        FM(13, sizes[13:], dim, numeric="bins", bins=NUMERIC_IDS)
+        FM(13, sizes[13:], dim, **options)
         if interaction is None
-        else FieldModel(13, sizes[13:], dim, interaction, numeric="bins", bins=NUMERIC_IDS)
+        else FieldModel(13, sizes[13:], dim, interaction, **options)
     )
     works = {
         "stock": stock_step(
