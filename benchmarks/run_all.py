@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.machine import describe, table, versions
 from benchmarks.record import RESULTS, keep
 
-NAMES = ("preprocess", "streams", "loader", "train_step", "family", "train", "ddp")
+NAMES = ("preprocess", "streams", "loader", "train_step", "family", "train", "ddp", "serving")
 
 
 def run(name: str, full: bool = False) -> tuple[dict[str, Any] | None, str]:
