@@ -36,8 +36,11 @@ def train(
     ranks: Ranks,
     peak: PeakMemory,
     execution: Execution,
+    chosen: str = "",
 ) -> TrainResult:
     """Train a run that was begun, from where its latest checkpoint stands; every rank calls it.
+
+    ``chosen`` tells what open options became, once nothing stands in the way of training.
 
     Raises:
         RunError: the run's checkpoints are damaged or do not fit, the memory does not suffice, or
@@ -70,6 +73,8 @@ def train(
         resident = where_rows_stay(
             execution.cache, training.model, training.data.rows, config, ranks
         )
+    if chosen and not training.is_done():
+        _say(chosen, quiet=quiet)
     with (
         recorder.closing_board(),
         StopSignal(alone=ranks.world_size == 1) as signal,

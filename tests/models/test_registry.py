@@ -14,7 +14,8 @@ from criteo_stream.models import (
     check_model,
 )
 from criteo_stream.models.registry import MODELS
-from criteo_stream.runs.config import MODEL_NAMES, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.model_names import MODEL_NAMES
 from tests.support.paths import REPOSITORY
 from tests.support.processes import start
 from tests.support.training import (
