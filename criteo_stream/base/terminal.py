@@ -6,6 +6,7 @@ direction marks in them would change what a terminal shows, so nothing is printe
 
 import os
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
@@ -62,6 +63,14 @@ def has_colours(stream: "ForgivingStream | TextIO") -> bool:
 def say_lines(text: str) -> None:
     """The same for a text of several lines."""
     ForgivingStream(sys.stderr).write(visible(text, keep="\n").rstrip("\n") + "\n")
+
+
+def wrapped(text: str) -> list[str]:
+    """A long text as lines of at most 80 columns; a no-break space keeps two words together."""
+    lines = textwrap.wrap(
+        text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 class ForgivingStream:

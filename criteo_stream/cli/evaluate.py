@@ -72,9 +72,11 @@ def evaluate(
         )
         found, figures = compared.evaluation, compared.to_dict()
         lines = [
-            f"{against}: {compared.other.text()}",
-            f"difference: {compared.difference.text()}",
+            f"{against}:",
+            *compared.other.table(),
+            "difference:",
+            *compared.difference.table(),
         ]
     if is_writer():
-        head = f"{split}: {found.text()} on {counted(found.rows, 'row')}"
-        show(figures, head, *lines, as_json=as_json)
+        head = f"{run} on {split}, {counted(found.rows, 'row')}:"
+        show(figures, head, *found.table(), *lines, as_json=as_json)

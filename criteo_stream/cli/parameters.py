@@ -1,6 +1,5 @@
 """Parameters of commands: those that several share, and those that derive from declared options."""
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -156,7 +155,7 @@ def _annotation(option: Option) -> Any:
     if option.suggested:
         return Annotated[kind, among(option.suggested, *names, open_to_all=True, **told)]
     if option.kind in (int, float):
-        told["parser"] = functools.partial(_number, option)
+        told["parser"] = _number_of(option)
     return Annotated[kind, typer.Option(*names, **told)]
 
 
@@ -168,17 +167,21 @@ def metavar(option: Option) -> str:
     return "ROWS" if option.in_rows else by_kind.get(option.kind, "")
 
 
-def _number(option: Option, text: Any) -> Any:
-    """A number of an option as people write it."""
-    if not isinstance(text, str):  # a default
-        return text
-    try:
-        if option.in_rows:
+def _number_of(option: Option) -> Callable[[Any], Any]:
+    """What reads an option's number as people write it."""
+
+    def parse(text: Any) -> Any:
+        if not isinstance(text, str):  # a default
+            return text
+        try:
+            if not option.in_rows:
+                return option.checked(option.kind(text))
             return parse_rows(text) if text.strip() != "0" else 0
-        return option.checked(option.kind(text))
-    except UsageError as error:
-        raise UsageError(f"{option.flag}: {error}" if option.in_rows else str(error)) from None
-    except ValueError:
-        raise UsageError(
-            f"{option.flag} is {text[:80]!r}, expected {EXPECTED[option.kind]}"
-        ) from None
+        except UsageError as error:
+            where = f"{option.flag}: " if option.in_rows else ""
+            raise UsageError(f"{where}{error}") from None
+        except ValueError:
+            expected = EXPECTED[option.kind]
+            raise UsageError(f"{option.flag} is {text[:80]!r}, expected {expected}") from None
+
+    return parse

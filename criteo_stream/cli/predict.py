@@ -45,5 +45,7 @@ def predict(
         path = rejected_file(found.out)
         told = left_out_text(found.rejected, found.rejected_listed, path)
         say(f"warning: {told}")
-    text = f"{found.out}: {counted(found.rows, 'row')}, {found.rows_per_second:,} rows/s"
+    text = f"{found.out}: {counted(found.rows, 'row')}"
+    if found.rows_per_second:
+        text += f", {found.rows_per_second:,} rows/s"
     show(found.to_dict(), text, as_json=as_json)

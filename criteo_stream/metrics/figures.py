@@ -39,6 +39,10 @@ class Evaluation:
         """The figures in one line."""
         return figures_text(self)
 
+    def table(self) -> list[str]:
+        """The figures in a line each."""
+        return figures_table(self)
+
     def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
@@ -71,6 +75,10 @@ class Difference:
         """The figures in one line."""
         return figures_text(self, "+.6f")
 
+    def table(self) -> list[str]:
+        """The figures in a line each."""
+        return figures_table(self, "+.6f")
+
     def to_dict(self) -> dict[str, object]:
         """Plain values by name, as ``--json`` prints them."""
         return asdict(self)
@@ -83,12 +91,21 @@ def figures_text(record: object, form: str = ".6f") -> str:
         record: has some of `FIGURES` as attributes, and maybe their ``…_interval``.
         form: of a figure.
     """
-    parts = []
-    for key, name in FIGURES.items():
-        if hasattr(record, key):
-            interval = getattr(record, f"{key}_interval", None)
-            parts.append(f"{name} {_figure_text(getattr(record, key), interval, form)}")
-    return ", ".join(parts)
+    return ", ".join(f"{name} {text}" for name, text in _texts(record, form).items())
+
+
+def figures_table(record: object, form: str = ".6f") -> list[str]:
+    """The same, a line for each figure."""
+    width = max(map(len, FIGURES.values()))
+    return [f"  {name:{width}}  {text}" for name, text in _texts(record, form).items()]
+
+
+def _texts(record: object, form: str) -> dict[str, str]:
+    return {
+        name: _figure_text(getattr(record, key), getattr(record, f"{key}_interval", None), form)
+        for key, name in FIGURES.items()
+        if hasattr(record, key)
+    }
 
 
 def _figure_text(value: float | None, interval: Sequence[float] | None, form: str) -> str:

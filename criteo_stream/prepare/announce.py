@@ -28,14 +28,15 @@ def plan_text(
     needed: Estimate,
     budget: MemoryBudget,
     cluster: str | None = None,
-) -> str:
-    """Inputs and needs, and who does the work, in one line."""
+) -> list[str]:
+    """The inputs, and in a second line what they need and who does the work."""
     size = sum(beginning.file_bytes for beginning in inputs)
-    return (
-        f"{counted(len(inputs), 'input')}, {format_size(size)}, "
-        f"layout {layout.name}: about {counted(needed.rows, 'row')}; needs about "
-        f"{format_size(needed.bytes)} of disk, {_workers_text(len(inputs), budget, cluster)}"
-    )
+    return [
+        f"{counted(len(inputs), 'input')}, {format_size(size)}, layout {layout.name}: about "
+        f"{counted(needed.rows, 'row')}",
+        f"needs about {format_size(needed.bytes)} of disk, "
+        f"{_workers_text(len(inputs), budget, cluster)}",
+    ]
 
 
 def _workers_text(inputs: int, budget: MemoryBudget, cluster: str | None) -> str:

@@ -94,7 +94,12 @@ def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
     if key == "inputs" and _same_but_for_order(found, wanted):
         names = ", ".join(Path(path).name for path in found)
         return OutputError(f"{out} was begun with its inputs in the order {names}: {then}")
-    if key in (known := declared(PrepareOptions)):
+    known = declared(PrepareOptions)
+    if key in ("fit_from", "extend"):  # recorded is the fit, wherever its set is
+        if found and wanted:
+            return OutputError(f"{out} was begun with another fit for {known[key].flag}: {then}")
+        found, wanted = bool(found), bool(wanted)
+    if key in known:
         return OutputError(
             f"{out} was begun {changed_option(known[key].flag, found, wanted)}: {then}"
         )

@@ -277,9 +277,12 @@ class ResolvedConfig(TrainConfig):
     l2_embedding: float
 
     def chosen(self, asked: TrainConfig) -> str:
-        """The options that were left open and the values they got, as flags; those it uses."""
+        """The options left open that the model uses, as flags with their values.
+
+        A no-break space is between the two, see `criteo_stream.base.terminal.wrapped`.
+        """
         names = [name for name in asked.open_options if uses(self.model, name)]
-        return ", ".join(f"{flag(name)} {getattr(self, name)}" for name in names)
+        return ", ".join(f"{flag(name)}\xa0{getattr(self, name)}" for name in names)
 
 
 def flag(name: str) -> str:

@@ -7,7 +7,7 @@ from criteo_stream.base.errors import RunError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
-from criteo_stream.base.terminal import say
+from criteo_stream.base.terminal import say, wrapped
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.measure import EVALUATION_BATCH
@@ -74,12 +74,16 @@ def train(
             execution.cache, training.model, training.data.rows, config, ranks
         )
     if chosen and not training.is_done():
-        _say(chosen, quiet=quiet)
+        for line in wrapped(chosen):
+            _say(line, quiet=quiet)
     with (
         recorder.closing_board(),
         StopSignal(alone=ranks.world_size == 1) as signal,
         Progress(
-            "train", config.epochs * training.data.rows, done=training.rows, quiet=quiet
+            "train",
+            config.epochs * training.data.rows,
+            done=training.rows,
+            quiet=quiet or training.is_done(),
         ) as bar,
     ):
         loop = TrainLoop(

@@ -65,5 +65,5 @@ class TrainResult:
         if self.rows_per_second and self.peak_device_memory_bytes is not None:
             text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
         if self.best:
-            text += f"\nbest at step {self.best.step:,}: valid {self.best.text()}"
+            text += f"\nbest at step {self.best.step:,}:\n  valid {self.best.text()}"
         return text

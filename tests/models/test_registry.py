@@ -116,7 +116,7 @@ def test_a_mistaken_model_leaves_no_run(data: Path, tmp_path: Path) -> None:
         fit(data, tmp_path / "run", model="ffmm")
     assert not (tmp_path / "run").exists()
     fit(data, tmp_path / "run", model="ffm")
-    with pytest.raises(RunError, match="begun with --model ffm, now it is lr"):
+    with pytest.raises(RunError, match="begun with --model ffm, now with --model lr"):
         fit(data, tmp_path / "run", model="lr")
 
 
