@@ -1,4 +1,4 @@
-"""Amounts as people write them: 2GB of memory, 500k rows."""
+"""Amounts as people write and read them: 2GB of memory, 500k rows, 1 run, 2 runs."""
 
 import re
 from fractions import Fraction
@@ -69,3 +69,14 @@ def format_size(size: float) -> str:
         if "e" not in text:  # else it rounds to 1000, which is 1 of the next unit
             return f"{text} {unit}"
     return f"{size / 1e12:,.0f} TB"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """How many there are of something: ``1 row``, ``1,234 rows``.
+
+    Args:
+        count: of them.
+        noun: what one of them is called.
+        plural: what several are called, where that is not the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

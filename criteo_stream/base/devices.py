@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal, get_args
 
 from criteo_stream.base.errors import UsageError
+from criteo_stream.base.spelling import not_known
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,7 @@ def find_device(name: str = "auto", local_rank: int = 0) -> "torch.device":
     import torch
 
     if name not in get_args(DeviceName):
-        raise UsageError(f"--device {name} is not known: use {', '.join(get_args(DeviceName))}")
+        raise UsageError(not_known("--device", name, get_args(DeviceName)))
     gpus = torch.cuda.device_count() if name != "cpu" and torch.cuda.is_available() else 0
     if name == "cuda" and not gpus:
         raise UsageError(

@@ -5,7 +5,6 @@ it is made. Everything else that speaks of an option, the command line, configur
 messages and the table in the documents, derives from `declared`.
 """
 
-import difflib
 import functools
 import math
 import numbers
@@ -28,6 +27,7 @@ from typing import (
 
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.paths import user_path
+from criteo_stream.base.spelling import did_you_mean, not_known
 
 Options = TypeVar("Options")
 
@@ -35,7 +35,7 @@ LARGEST: Final = 2**63 - 1
 """The largest whole number that libraries take."""
 LARGEST_SEED: Final = 2**64 - 1
 
-_EXPECTED: Final = {
+EXPECTED: Final = {
     str: "text",
     bool: "true or false",
     int: "a whole number",
@@ -43,6 +43,7 @@ _EXPECTED: Final = {
     Path: "a path",
     tuple: "a list of text",
 }
+"""What a value of each kind is called in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,12 @@ class Option:
     in_rows: bool
     """Whether people write it as an amount of rows, such as 500k."""
     flag: str
+    suggested: tuple[str, ...]
+    """Words that are offered to complete where others will do as well."""
+    also: str
+    """A shorter flag that people type for it; empty where there is none."""
+    panel: str
+    """The group of options that ``--help`` shows it in."""
 
     def checked(self, value: Any, name: str | None = None) -> Any:
         """A value of the option's own type.
@@ -82,7 +89,7 @@ class Option:
             return None
         value = self._converted(value, name)
         if self.choices and value not in self.choices:
-            raise UsageError(f"{name} {value} is not known: use {', '.join(self.choices)}")
+            raise UsageError(not_known(name, value, self.choices))
         if self.kind in (int, float):
             self._check_bounds(value, name)
         return value
@@ -120,7 +127,7 @@ class Option:
                 return tuple(value)
         elif self.kind in (str, bool) and type(value) is self.kind:
             return value
-        raise UsageError(f"{name} is {value!r}, expected {_EXPECTED[self.kind]}")
+        raise UsageError(f"{name} is {value!r}, expected {EXPECTED[self.kind]}")
 
 
 def shown(value: float) -> str:
@@ -142,6 +149,9 @@ def option(
     below: float | None = None,
     in_rows: bool = False,
     flag: str = "",
+    suggested: Iterable[str] = (),
+    also: str = "",
+    panel: str = "",
 ) -> Any:
     """Declare a field of an `options` class.
 
@@ -154,6 +164,9 @@ def option(
         below: a number that it must stay below.
         in_rows: people write it as an amount of rows, such as 500k.
         flag: its name on the command line where that is not the field's.
+        suggested: words that are offered there where others will do as well.
+        also: a shorter name there, which works as well.
+        panel: the group of options that ``--help`` and the documents show it in.
     """
     told = {
         "help": help,
@@ -163,6 +176,9 @@ def option(
         "below": below,
         "in_rows": in_rows,
         "flag": flag,
+        "suggested": tuple(suggested),
+        "also": also and f"--{also}",
+        "panel": panel,
     }
     return field(default=default, metadata={"option": told})
 
@@ -246,9 +262,7 @@ def refuse_unknown_names(names: Iterable[str], known: Iterable[str], where: str 
     known = list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f": did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{where}unknown option {name}{hint}")
+            raise UsageError(f"{where}unknown option {name}{did_you_mean(name, known)}")
 
 
 def to_dict(values: Any) -> dict[str, Any]:

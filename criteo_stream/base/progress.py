@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.terminal import ForgivingStream, visible
 
 _PLAIN_SECONDS: Final = 10.0
@@ -119,10 +120,12 @@ class Progress:
         self._shown = time.monotonic()
         seconds = max(self._shown - self._start, 1e-9)
         rate = (self._done - self._first) / seconds
-        parts = [f"{self._stage}: {self._done:,}"]
+        unit = self._unit.removesuffix("s")
         if self._total:
-            parts.append(f"of {self._total:,}")
-        parts.append(f"{self._unit}, {rate:,.0f} {self._unit}/s")
+            parts = [f"{self._stage}: {self._done:,} of {counted(self._total, unit)},"]
+        else:
+            parts = [f"{self._stage}: {counted(self._done, unit)},"]
+        parts.append(f"{rate:,.0f} {self._unit}/s")
         if done:
             parts.append(f"in {seconds:.1f} s")
         elif self._total and rate:

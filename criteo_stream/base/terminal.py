@@ -6,9 +6,12 @@ direction marks in them would change what a terminal shows, so nothing is printe
 
 import os
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
+_COLOURS: Final = {"error:": "1;31", "warning:": "1;33"}
+"""Of the word that begins a line: bold red and bold yellow."""
 _STANDARD: Final = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
@@ -40,13 +43,34 @@ def _escape(code: int) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line for a person on stderr; where nobody can read it, nothing happens."""
-    ForgivingStream(sys.stderr).write(visible(line) + "\n")
+    """Print a line for a person on stderr; where nobody can read it, nothing happens.
+
+    On a terminal with colours, the word before an error or a warning has one.
+    """
+    stream, text = ForgivingStream(sys.stderr), visible(line)
+    for word, colour in _COLOURS.items():
+        if text.startswith(word) and has_colours(stream):
+            text = f"\x1b[{colour}m{word}\x1b[0m{text.removeprefix(word)}"
+    stream.write(text + "\n")
+
+
+def has_colours(stream: "ForgivingStream | TextIO") -> bool:
+    """Whether colours may be written: on a terminal that has them, unless ``NO_COLOR`` is set."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and stream.isatty()
 
 
 def say_lines(text: str) -> None:
     """The same for a text of several lines."""
     ForgivingStream(sys.stderr).write(visible(text, keep="\n").rstrip("\n") + "\n")
+
+
+def wrapped(text: str) -> list[str]:
+    """A long text as lines of at most 80 columns; a no-break space keeps two words together."""
+    lines = textwrap.wrap(
+        text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 class ForgivingStream:

@@ -5,7 +5,6 @@ declared.
 """
 
 import atexit
-import io
 import os
 import shutil
 import signal
@@ -14,12 +13,11 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from criteo_stream.base.errors import CriteoStreamError
-from criteo_stream.base.terminal import open_standard_streams, say, say_lines, visible
+from criteo_stream.base.terminal import has_colours, open_standard_streams, say, say_lines
 
 from criteo_stream.cli import preprocess as _preprocess  # isort: skip
 from criteo_stream.cli import train as _train  # isort: skip
@@ -31,6 +29,7 @@ from criteo_stream.cli import report as _report  # isort: skip
 from criteo_stream.cli import progressive as _progressive  # isort: skip
 from criteo_stream.cli import demo as _demo  # isort: skip
 from criteo_stream.cli.app import app
+from criteo_stream.cli.usage import tell_usage
 
 _MEMORY = "/dev/shm"
 _INTERRUPTED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
@@ -62,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = _temporary_folder() / f"criteo-stream-{os.getpid()}"
         os.environ["MPLCONFIGDIR"] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if not has_colours(sys.stdout) and "FORCE_COLOR" not in os.environ:
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"  # in CI, Typer colours pipes as well
     os.environ["MPLBACKEND"] = "agg"  # nothing is shown; an unknown one would end the command
     sys.exit(_code(None if arguments is None else list(arguments)))
 
@@ -84,16 +85,8 @@ def _code(arguments: list[str] | None) -> int:
         if not hasattr(error, "show"):  # an error of ours in the program
             say_lines(traceback.format_exc())
             return 1
-        say_lines(_usage_text(error))
+        tell_usage(error)
         return int(getattr(error, "exit_code", 2))
-
-
-def _usage_text(error: Any) -> str:
-    """What a wrong option or argument prints: Typer's own class, or Click's, by Typer's version."""
-    told, message = io.StringIO(), error.format_message()
-    error.show(file=told)
-    usage, found, _ = told.getvalue().rpartition(f"Error: {message}")
-    return usage + f"Error: {visible(message)}" if found else told.getvalue()
 
 
 def _temporary_folder() -> Path:

@@ -23,16 +23,17 @@ from criteo_stream.base.paths import user_path
 from criteo_stream.base.terminal import drop_stdout, say, say_lines, visible
 from criteo_stream.base.threads import refuse_too_few_threads, threads_explained
 from criteo_stream.base.torchrun_place import place
-from criteo_stream.cli.list_options import Command
+from criteo_stream.cli.usage import Command, Commands
 
 P = ParamSpec("P")
 
 app: Final = typer.Typer(
     name="criteo-stream",
     help="Raw Criteo click logs of any size to a trained factorization machine, out of core.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

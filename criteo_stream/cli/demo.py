@@ -28,15 +28,17 @@ def demo(
     out: Annotated[Path, typer.Option(help="Write everything into this folder.")] = Path(
         "demo-output"
     ),
-    rows: Annotated[str, typer.Option(help="Make this many rows, like 500k or 2M.")] = "500k",
-    seed: Annotated[int, typer.Option(help="Random seed for the data and the training.")] = 0,
+    rows: Annotated[
+        str, typer.Option(metavar="ROWS", help="Synthesise this many rows, like 500k or 2M.")
+    ] = "500k",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed the data and the training.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier demo in the folder.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Synthesise logs, prepare, train, evaluate and predict; ends in numbers and a plot."""
+    """Synthesise logs, prepare, train, evaluate and predict; ends with figures and a plot."""
     count = parse_rows(rows)
     if count < _LEAST_ROWS:
         raise UsageError(f"--rows is {count}, expected at least {_LEAST_ROWS:,}")

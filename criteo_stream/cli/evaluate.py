@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.schema import EVALUATED
 from criteo_stream.base.torchrun_place import is_writer
@@ -27,20 +28,20 @@ def evaluate(
     run: RunArgument,
     data_argument: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DATA]", help="Data set to read, as --data.", show_default="as recorded"
-        ),
+        typer.Argument(metavar="[DATA]", help="Data set to read, as --data.", hidden=True),
     ] = None,
     split: Annotated[
-        str, among(EVALUATED, help="Evaluate on this split, or on all rows.")
+        str, among(EVALUATED, "--split", help="Evaluate on this split, or on all rows.")
     ] = "test",
     data: DataOption = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="Compare with this run on the same rows: is the difference real?"),
+        typer.Option(
+            help="Compare with this run on the same rows, with an interval for the difference."
+        ),
     ] = None,
     plots: Annotated[
-        bool, typer.Option("--plots", help="Draw calibration and ROC curve into RUN/plots.")
+        bool, typer.Option("--plots", help="Draw the calibration and ROC curves into RUN/plots.")
     ] = False,
     trust_model: TrustModel = False,
     quiet: Quiet = False,
@@ -71,9 +72,11 @@ def evaluate(
         )
         found, figures = compared.evaluation, compared.to_dict()
         lines = [
-            f"{against}: {compared.other.text()}",
-            f"difference: {compared.difference.text()}",
+            f"{against}:",
+            *compared.other.table(),
+            "difference:",
+            *compared.difference.table(),
         ]
     if is_writer():
-        head = f"{split}: {found.text()} on {found.rows:,} rows"
-        show(figures, head, *lines, as_json=as_json)
+        head = f"{run} on {split}, {counted(found.rows, 'row')}:"
+        show(figures, head, *found.table(), *lines, as_json=as_json)

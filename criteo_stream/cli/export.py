@@ -15,13 +15,15 @@ FORMATS: Final = ("onnx", "safetensors", "torch")
 @command
 def export(
     run: RunArgument,
-    form: Annotated[str, among(FORMATS, "--format", help="Write the model in this form.")],
-    out: Annotated[Path, typer.Option(help="Write the model and its fit into this new folder.")],
+    form: Annotated[str, among(FORMATS, "--format", help="Write the model in this format.")],
+    out: Annotated[
+        Path, typer.Option(help="Write the model, vocabularies and quantiles into this new folder.")
+    ],
     data: DataOption = None,
     trust_model: TrustModel = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run's best weights for other programs, with vocabularies and quantiles."""
+    """Export a run's best weights, vocabularies and quantiles for other programs."""
     from criteo_stream.predict.export import export_run
 
     made = export_run(run, form, out, data=data, trust_model=trust_model)

@@ -12,7 +12,9 @@ from criteo_stream.cli.parameters import Json
 @command
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Raw file, data set or run.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file against its checksum.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a raw file, a data set or a run holds."""

@@ -9,26 +9,60 @@ import typer
 
 from criteo_stream.base.amounts import parse_rows
 from criteo_stream.base.errors import UsageError
-from criteo_stream.base.options import Option, declared
+from criteo_stream.base.options import EXPECTED, Option, declared
 from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.spelling import not_known
 
+PANELS: Final = (
+    "",
+    "Data",
+    "Splits",
+    "Encoding",
+    "Model",
+    "Optimiser",
+    "Evaluation",
+    "Checkpoints",
+    "Performance",
+)
+"""Groups of options in the order of ``--help``; the first is that of all commands."""
 _SHORT: Final = {"--quiet": ["-q"]}
 
 
-def among(words: Sequence[str], *names: str, **told: Any) -> Any:
-    """How Typer is told of an option with known words: shown in ``--help``, offered to complete.
+def among(
+    words: Sequence[str], name: str, *others: str, open_to_all: bool = False, **told: Any
+) -> Any:
+    """How Typer is told of an option with known words: in any case, and offered to complete.
 
-    Which they are is checked where the option is declared, so that all mistakes read alike.
+    Args:
+        words: that are known.
+        name: the option's name, such as ``--split``.
+        others: names that work as well.
+        open_to_all: whether other words will do, and are checked elsewhere.
+        told: for `typer.Option`.
     """
+    by_spelling = {word.lower(): word for word in words}
+
+    def parse(text: str) -> str:
+        found = by_spelling.get(text.lower())
+        if found is None and not open_to_all:
+            raise UsageError(not_known(name, text, words))
+        return found or text
 
     def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete.lower())]
+        typed = incomplete.lower()
+        # Typer drops what does not begin as it was typed: case is kept, and parsed away.
+        return [incomplete + w[len(incomplete) :] for w in words if w.lower().startswith(typed)]
 
-    return typer.Option(*names, metavar="|".join(words), autocompletion=complete, **told)
+    if not open_to_all:
+        told["help"] += f" One of {', '.join(words)}."
+    shown: dict[str, Any] = {"metavar": "NAME", "parser": parse, "autocompletion": complete}
+    return typer.Option(name, *others, **shown | told)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print the result as one JSON object.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 RawArgument = Annotated[
     list[str],
     typer.Argument(
@@ -39,16 +73,16 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a tr
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        help="Read this data set of the same fit, such as one that has moved, or of a fit that "
-        "extends it: values that are new there are OOV to the run.",
+        help="Read this data set instead: one that has moved, or one that shares or extends the "
+        "run's fit; its new values are OOV to the run.",
         show_default="as recorded",
     ),
 ]
 TrustModel = Annotated[
     bool,
-    typer.Option("--trust-model", help="Import the model that the run names by its path."),
+    typer.Option("--trust-model", help="Allow importing your own model that the run names."),
 ]
-SplitOption = Annotated[str, among(SPLITS, help="Evaluate on this split.")]
+SplitOption = Annotated[str, among(SPLITS, "--split", help="Evaluate on this split.")]
 
 
 def with_options(
@@ -68,6 +102,12 @@ def with_options(
     def extend(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        taken = [
+            option
+            for cls in classes
+            for option in declared(cls).values()
+            if (option.name in only or not only) and option.name not in without
+        ]
         derived = [
             inspect.Parameter(
                 option.name,
@@ -75,9 +115,7 @@ def with_options(
                 default=option.default,
                 annotation=_annotation(option),
             )
-            for cls in classes
-            for option in declared(cls).values()
-            if (option.name in only or not only) and option.name not in without
+            for option in sorted(taken, key=lambda option: PANELS.index(option.panel))
         ]
         positional = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
         # What is required comes first in --help.
@@ -104,21 +142,46 @@ def _annotation(option: Option) -> Any:
     """How Typer is told of an option."""
     kind: Any = list[str] if option.kind is tuple else option.kind
     told: dict[str, Any] = {"help": option.help}
-    if option.in_rows:
-        told |= {"parser": _rows, "metavar": "ROWS"}
+    if option.panel:
+        told["rich_help_panel"] = option.panel
     if option.chosen_by:
         told["show_default"] = option.chosen_by
     if option.may_be_open:
         kind = kind | None
-    names = [option.flag, *_SHORT.get(option.flag, ())]
+    names = [option.flag, *filter(None, [option.also]), *_SHORT.get(option.flag, ())]
     if option.choices:
         return Annotated[kind, among(option.choices, *names, **told)]
+    told["metavar"] = metavar(option)
+    if option.suggested:
+        return Annotated[kind, among(option.suggested, *names, open_to_all=True, **told)]
+    if option.kind in (int, float):
+        told["parser"] = _number_of(option)
     return Annotated[kind, typer.Option(*names, **told)]
 
 
-def _rows(text: str) -> int:
-    """Rows as people write them, or 0."""
-    try:
-        return parse_rows(text) if str(text).strip() != "0" else 0
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from None
+def metavar(option: Option) -> str:
+    """What stands for an option's value."""
+    if option.choices or option.suggested:
+        return "NAME"
+    by_kind = {str: "TEXT", int: "N", float: "X", Path: "PATH", tuple: "TEXT"}
+    return "ROWS" if option.in_rows else by_kind.get(option.kind, "")
+
+
+def _number_of(option: Option) -> Callable[[Any], Any]:
+    """What reads an option's number as people write it."""
+
+    def parse(text: Any) -> Any:
+        if not isinstance(text, str):  # a default
+            return text
+        try:
+            if not option.in_rows:
+                return option.checked(option.kind(text))
+            return parse_rows(text) if text.strip() != "0" else 0
+        except UsageError as error:
+            where = f"{option.flag}: " if option.in_rows else ""
+            raise UsageError(f"{where}{error}") from None
+        except ValueError:
+            expected = EXPECTED[option.kind]
+            raise UsageError(f"{option.flag} is {text[:80]!r}, expected {expected}") from None
+
+    return parse

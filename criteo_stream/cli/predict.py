@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import (
@@ -28,7 +29,7 @@ FORMATS: Final = ("rows", "kaggle")
 def predict(
     run: RunArgument,
     raw: RawArgument,
-    out: Annotated[Path, typer.Option(help="Write this file, .parquet or .csv.")],
+    out: Annotated[Path, typer.Option(help="Write the predictions to this .parquet or .csv file.")],
     output_format: Annotated[
         str,
         among(
@@ -45,7 +46,7 @@ def predict(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Score raw lines, with or without labels, in input order."""
+    """Score raw lines, labelled or not, in input order."""
     from criteo_stream.predict.prediction_file import rejected_file
     from criteo_stream.predict.scorer import predict_run
     from criteo_stream.raw.malformed import left_out_text
@@ -58,5 +59,7 @@ def predict(
         path = rejected_file(found.out)
         told = left_out_text(found.rejected, found.rejected_listed, path)
         say(f"warning: {told}")
-    text = f"{found.out}: {found.rows:,} rows, {found.rows_per_second:,} rows/s"
+    text = f"{found.out}: {counted(found.rows, 'row')}"
+    if found.rows_per_second:
+        text += f", {found.rows_per_second:,} rows/s"
     show(found.to_dict(), text, as_json=as_json)

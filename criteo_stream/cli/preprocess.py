@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, RawArgument, with_options
@@ -20,7 +20,7 @@ def preprocess(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Turn raw logs into a prepared data set; the same command again continues."""
+    """Turn raw logs into a prepared data set; run the same command again to continue."""
     from criteo_stream.prepare.pipeline import preprocess as run
     from criteo_stream.raw.malformed import left_out_text
 
@@ -31,10 +31,14 @@ def preprocess(
     if rows["rejected"]:
         told = left_out_text(rows["rejected"], result.rejected_listed, result.rejected_file)
         say(f"warning: {told}")
-    thinned = f", {rows['thinned']:,} negatives thinned" if "thinned" in rows else ""
-    text = (
-        f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and {rows['test']:,} test rows"
-        f" ({rows['rejected']:,} rejected{thinned}) in {result.seconds:.1f} s, "
-        f"{result.rows_per_second:,} rows/s, peak memory {format_size(result.peak_memory_bytes)}"
-    )
-    show(result.to_dict(), text, as_json=as_json)
+    thinned = f", {counted(rows['thinned'], 'negative')} thinned" if "thinned" in rows else ""
+    lines = [
+        f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and "
+        f"{counted(rows['test'], 'test row')} ({rows['rejected']:,} rejected{thinned})"
+    ]
+    if result.stages:  # else it was finished before
+        lines.append(
+            f"{result.seconds:.1f} s, {result.rows_per_second:,} rows/s, "
+            f"peak memory {format_size(result.peak_memory_bytes)}"
+        )
+    show(result.to_dict(), *lines, as_json=as_json)

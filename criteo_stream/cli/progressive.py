@@ -10,8 +10,9 @@ from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, Quiet, RawArgument, values_of, with_options
 from criteo_stream.daily.options import ProgressiveOptions
 from criteo_stream.prepare.options import PrepareExecution, PrepareOptions
-from criteo_stream.runs.config import TrainConfig, refuse_unknown_model
+from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.execution import Execution
+from criteo_stream.runs.model_names import refuse_unknown_model
 
 _PREPARING = ("layout", "min_count", "max_vocabulary", "short_lines", "memory", "max_bad_rows")
 _EXECUTING = ("device", "trust_model", "threads", "cache")
@@ -23,14 +24,14 @@ _EXECUTING = ("device", "trust_model", "threads", "cache")
 @with_options(ProgressiveOptions, TrainConfig)
 def progressive(
     raw: RawArgument,
-    out: Annotated[Path, typer.Option(help="Write sets, runs and figures into this folder.")],
+    out: Annotated[Path, typer.Option(help="Write data sets, runs and figures into this folder.")],
     quiet: Quiet = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Day by day: predict the new day with yesterday's model, then train on it.
+    """Predict each day with yesterday's model, then train on that day.
 
-    Each RAW file is a day. The same command again continues, also with more days.
+    Each RAW file is a day. Run the same command again to continue, also with more days.
     """
     refuse_unknown_model(options["model"])
     from criteo_stream.daily.loop import progressive as run

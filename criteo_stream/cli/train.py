@@ -11,9 +11,10 @@ from criteo_stream.base.toml import write_toml
 from criteo_stream.base.torchrun_place import is_writer
 from criteo_stream.cli.app import command_of_ranks, print_out, show
 from criteo_stream.cli.parameters import Json, typed, values_of, with_options
-from criteo_stream.runs.config import TrainConfig, refuse_unknown_model
+from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.config_file import read_config, run_of
 from criteo_stream.runs.execution import Execution
+from criteo_stream.runs.model_names import refuse_unknown_model
 
 
 def _print_config(wanted: bool) -> None:
@@ -27,13 +28,11 @@ def _print_config(wanted: bool) -> None:
 @with_options(TrainConfig, Execution)
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a prepared data set.")],
     out: Annotated[Path, typer.Option(help="Write the run into this folder.")],
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="Take the options of a run's config.toml; options given here override it."
-        ),
+        typer.Option(help="Read options from a run's config.toml; options given here override it."),
     ] = None,
     print_config: Annotated[
         bool,
@@ -41,16 +40,15 @@ def train(
             "--print-config",
             callback=_print_config,
             is_eager=True,
-            help="Print a commented configuration file with the defaults, and end.",
+            help="Print a commented configuration file with the defaults, and exit.",
         ),
     ] = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Train on a prepared data set; the same command again continues.
+    """Train on a prepared data set; run the same command again to continue.
 
-    On several processes or GPUs:
-    torchrun --nproc-per-node N -m criteo_stream train DATA --out RUN ...
+    To use several processes or GPUs, start it with torchrun.
     """
     execution = Execution(**values_of(Execution, options))
     merged, config_from = _merged(
@@ -69,7 +67,7 @@ def train(
     )
     result = trainer.fit()
     if is_writer(any_launcher=True):
-        show(result.to_dict(), result.summary(), as_json=as_json)
+        show(result.to_dict(), *result.summary().splitlines(), as_json=as_json)
 
 
 def _merged(

@@ -4,15 +4,16 @@ A day's record is written when its run is trained; a day without one is simply d
 what is finished of it is found so.
 """
 
-import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from criteo_stream.base.as_typed import changed_option
 from criteo_stream.base.errors import OutputError
+from criteo_stream.base.options import declared
 from criteo_stream.base.records import (
     Count,
     Fingerprint,
@@ -34,6 +35,8 @@ from criteo_stream.base.storage import (
     utf8_path,
     write_bytes,
 )
+from criteo_stream.prepare.options import PrepareOptions
+from criteo_stream.runs.config import TrainConfig
 
 _TRASH: Final = ".removed"
 """Holds a set or run that is being removed."""
@@ -126,8 +129,8 @@ class ProgressiveFolder:
             ) from None
         if name := first_difference(begun, task):
             raise OutputError(
-                f"{self.path} was begun with {name} = {json.dumps(begun.get(name))}, now it is "
-                f"{json.dumps(task.get(name))}: give the same again, or choose another --out"
+                f"{self.path} was begun {_changed(name, begun, task)}: give the same again, "
+                "or choose another --out"
             )
 
     def records(self) -> list[DayRecord]:
@@ -168,3 +171,9 @@ class ProgressiveFolder:
                     trash.mkdir(exist_ok=True)
                     path.rename(trash / f"{path.parent.name}-{path.name}")
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def _changed(name: str, begun: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    known = {**declared(PrepareOptions), **declared(TrainConfig)}
+    flag = known[name].flag if name in known else name
+    return changed_option(flag, begun.get(name), wanted.get(name))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.paths import user_path
@@ -49,7 +50,7 @@ class ProgressiveResult:
     def text(self) -> list[str]:
         """The figures for a person."""
         if not self.finished:
-            days = f"{len(self.days)} days are done"
+            days = f"{counted(len(self.days), 'day')} done"
             return [f"{self.out}: stopped, {days}; the same command again continues"]
         return table_text(self.days)
 
@@ -141,7 +142,8 @@ class _Days:
     def _refuse_other_days(self, records: Sequence[DayRecord], sources: Sequence[RawInput]) -> None:
         if len(sources) < len(records):
             raise UsageError(
-                f"{self.folder.path} has {len(records)} days, and {len(sources)} are given: "
+                f"{self.folder.path} has {counted(len(records), 'day')}, and the command names "
+                f"{len(sources)}: "
                 "give all of them, new ones at the end"
             )
         for record, source in zip(records, sources, strict=False):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.errors import DataSetError, RunError, UsageError
 from criteo_stream.base.notebook import table_html
 from criteo_stream.base.paths import user_path
@@ -77,7 +78,8 @@ class CriteoDataset(IterableDataset[Batch]):
             raise UsageError(f"rank {rank} is not below the world size {world_size}")
         if world_size > lanes:
             raise UsageError(
-                f"{world_size} ranks cannot share {lanes} lanes: use at most {lanes} ranks, "
+                f"{world_size} ranks cannot share {counted(lanes, 'lane')}: use at most "
+                f"{counted(lanes, 'rank')}, "
                 "or start a new run with more lanes"
             )
         self.data = user_path(data)

@@ -1,6 +1,7 @@
 """The names of the files in a prepared data set's folder, ``DATA/``."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,3 +65,23 @@ class DataFolder:
     def work(self) -> Path:
         """Scratch and records of an unfinished preparation."""
         return self.path / ".work"
+
+    @property
+    def why_none(self) -> str:
+        """What is there instead of a complete data set, and what to do."""
+        if not self.path.exists():
+            return f"{self.path} does not exist: check the path of the data set"
+        if not self.path.is_dir():
+            return (
+                f"{self.path} is a file, and a data set is a folder: turn a raw log into one with "
+                f"`criteo-stream preprocess {shlex.quote(str(self.path))} --out DATA`"
+            )
+        if self.work.is_dir():
+            return (
+                f"{self.path} is not a complete data set (no {MANIFEST_NAME}): run the same "
+                "`criteo-stream preprocess` command again to finish it"
+            )
+        return (
+            f"{self.path} is not a complete data set (no {MANIFEST_NAME}): give the folder that "
+            "`criteo-stream preprocess RAW --out DATA` wrote"
+        )

@@ -244,13 +244,8 @@ class Manifest:
         path = DataFolder(utf8_path(folder)).manifest
         try:
             raw = parse_json(read_bytes(path))
-        except FileNotFoundError:
-            raise DataSetError(
-                f"{folder} is not a complete data set (no {path.name}): run the same "
-                "`criteo-stream preprocess` command again to finish it, or check the path"
-            ) from None
-        except NotADirectoryError:
-            raise DataSetError(f"{folder} is not a folder that holds a data set") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataSetError(DataFolder(folder).why_none) from None
         except (RecordError, OSError) as error:
             raise DataSetError(f"{path} is damaged ({error}): prepare the set again") from None
         found = raw.get("format") if isinstance(raw, dict) else None

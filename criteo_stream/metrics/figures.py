@@ -40,6 +40,10 @@ class Evaluation:
         """The figures in one line."""
         return figures_text(self)
 
+    def table(self) -> list[str]:
+        """The figures in a line each."""
+        return figures_table(self)
+
     def __str__(self) -> str:
         return self.text()
 
@@ -78,6 +82,10 @@ class Difference:
         """The figures in one line."""
         return figures_text(self, "+.6f")
 
+    def table(self) -> list[str]:
+        """The figures in a line each."""
+        return figures_table(self, "+.6f")
+
     def __str__(self) -> str:
         return self.text()
 
@@ -96,10 +104,19 @@ def figures_text(record: object, form: str = ".6f") -> str:
         record: has some of `FIGURES` as attributes, and maybe their ``…_interval``.
         form: of a figure.
     """
-    return ", ".join(
-        f"{name} {value}" + (f" (95 %: {interval})" if interval else "")
-        for name, value, interval in _formatted(record, form)
-    )
+    return ", ".join(f"{name} {text}" for name, text in _texts(record, form))
+
+
+def figures_table(record: object, form: str = ".6f") -> list[str]:
+    """The same, a line for each figure."""
+    width = max(map(len, FIGURES.values()))
+    return [f"  {name:{width}}  {text}" for name, text in _texts(record, form)]
+
+
+def _texts(record: object, form: str) -> Iterator[tuple[str, str]]:
+    """Name and text, with the interval, of each figure that a record has."""
+    for name, value, interval in _formatted(record, form):
+        yield name, value + (f" (95 %: {interval})" if interval else "")
 
 
 def _figures_html(caption: str, record: object, form: str = ".6f") -> str:

@@ -1,7 +1,7 @@
 """Which models there are, by name, and how one is made: ours, or a user's by its import path.
 
 A new model of ours is a class in a file of this folder, a line in `MODELS`, and its name in
-`criteo_stream.runs.config.MODEL_NAMES`, which is known without loading PyTorch.
+`criteo_stream.runs.model_names.MODEL_NAMES`, which is known without loading PyTorch.
 """
 
 import difflib
@@ -28,7 +28,8 @@ from criteo_stream.models.fm import FM
 from criteo_stream.models.inputs import InputOptions
 from criteo_stream.models.logistic import LinearOnly
 from criteo_stream.models.protocol import vectors_per_id
-from criteo_stream.runs.config import ResolvedConfig, refuse_unknown_model
+from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.runs.model_names import refuse_unknown_model
 
 MODELS: Final[dict[str, type[nn.Module]]] = {
     "fm": FM,

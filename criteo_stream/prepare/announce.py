@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.reserved_ids import FIRST_KNOWN_ID
 from criteo_stream.base.schema import FEATURE_COLUMNS
 from criteo_stream.data.extension import Extension
@@ -28,24 +28,25 @@ def plan_text(
     needed: Estimate,
     budget: MemoryBudget,
     cluster: str | None = None,
-) -> str:
-    """Inputs and needs, and who does the work, in one line."""
+) -> list[str]:
+    """The inputs, and in a second line what they need and who does the work."""
     size = sum(beginning.file_bytes for beginning in inputs)
-    return (
-        f"{len(inputs)} input{'s' if len(inputs) > 1 else ''}, {format_size(size)}, "
-        f"layout {layout.name}: about {needed.rows:,} rows; needs about "
-        f"{format_size(needed.bytes)} of disk, {_workers_text(len(inputs), budget, cluster)}"
-    )
+    return [
+        f"{counted(len(inputs), 'input')}, {format_size(size)}, layout {layout.name}: about "
+        f"{counted(needed.rows, 'row')}",
+        f"needs about {format_size(needed.bytes)} of disk, "
+        f"{_workers_text(len(inputs), budget, cluster)}",
+    ]
 
 
 def _workers_text(inputs: int, budget: MemoryBudget, cluster: str | None) -> str:
     memory = f"{format_size(budget.total_bytes)} of memory"
     if cluster is not None:
-        threads = f"{budget.workers} threads" if budget.workers else "all cores of its host"
+        threads = counted(budget.workers, "thread") if budget.workers else "all cores of its host"
         return f"{memory} and {threads} for each worker of {cluster}"
     streams = budget.streams(inputs)
     at_a_time = f", {streams} inputs at a time" if streams > 1 else ""
-    return f"{memory}; {budget.threads} workers{at_a_time}"
+    return f"{memory}; {counted(budget.threads, 'worker')}{at_a_time}"
 
 
 def order_text(inputs: Sequence[Beginning]) -> str:
@@ -69,11 +70,11 @@ def reuse_text(
     if not blocks:
         return None
     lines = sum(record.lines for record in blocks)
-    parts = [f"{lines:,} lines in {len(blocks)} blocks"]
+    parts = [f"{counted(lines, 'line')} in {counted(len(blocks), 'block')}"]
     if columns := sum(workspace.fitted(column).exists() for column in FEATURE_COLUMNS):
-        parts.append(f"{columns} fitted columns")
+        parts.append(counted(columns, "fitted column"))
     if encoded := sum(workspace.shards(number).exists() for number in range(len(blocks))):
-        parts.append(f"the shards of {encoded} blocks")
+        parts.append(f"the shards of {counted(encoded, 'block')}")
     again = [
         beginning.source.path.name
         for beginning, records in zip(inputs, done, strict=True)
@@ -107,8 +108,8 @@ def extension_text(extension: Extension, categories: Sequence[int]) -> list[str]
     shifted = max(extension.shifted, key=extension.shifted.__getitem__)
     count = len(before)
     lines = [
-        f"extended: {added:,} new ids; OOV are {sum(before.values()) / count:.2%} of the new "
-        f"training values before, {sum(after.values()) / count:.2%} now (at most "
+        f"extended: {counted(added, 'new id')}; OOV are {sum(before.values()) / count:.2%} of the "
+        f"new training values before, {sum(after.values()) / count:.2%} now (at most "
         f"{after[worst]:.2%}, {worst})",
         f"drift: {extension.outside[outside]:.2%} of {outside} is beyond the range of its "
         f"quantiles, at most; they have moved by {extension.shifted[shifted]:.3f} at most "

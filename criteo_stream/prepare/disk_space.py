@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.schema import BLOCK_ROWS
 from criteo_stream.raw.beginning import Beginning
@@ -56,6 +56,6 @@ def refuse_too_large(out: Path, needed: Estimate) -> None:
     present = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     if needed.bytes > free + present:
         raise OutputError(
-            f"about {needed.rows:,} rows need {format_size(needed.bytes)} of disk, "
+            f"about {counted(needed.rows, 'row')} need {format_size(needed.bytes)} of disk, "
             f"{out} has {format_size(free + present)}: free some space or choose another --out"
         )

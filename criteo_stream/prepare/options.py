@@ -24,78 +24,100 @@ class PrepareOptions:
 
     layout: LayoutName = option(
         default="auto",
-        help="Read raw lines of this layout; auto recognises it from the first lines.",
+        help="Read raw lines of this layout; auto detects it from the first lines.",
+        panel="Data",
     )
     split: SplitKind = option(
         default="random",
         help="Split rows at random, in time order (tail), or by day (terabyte: the last day is "
         "half valid, half test).",
+        panel="Splits",
     )
     valid: float | None = option(
         default=None,
-        help="Put this fraction of the rows into the valid split (random and tail).",
+        help="Put this fraction of the rows in the valid split (random and tail).",
         chosen_by="0.1",
         at_least=0,
         below=1,
+        panel="Splits",
     )
     test: float | None = option(
         default=None,
-        help="Put this fraction of the rows into the test split (random and tail).",
+        help="Put this fraction of the rows in the test split (random and tail).",
         chosen_by="0.1",
         at_least=0,
         below=1,
+        panel="Splits",
     )
     valid_files: tuple[str, ...] = option(
         default=(),
-        help="Use this file, glob or archive member as the valid split, and ignore the fractions; "
+        help="Use this file, glob or archive member as the valid split instead of a fraction; "
         "may be repeated.",
+        panel="Splits",
     )
     test_files: tuple[str, ...] = option(
         default=(),
-        help="Use this file, glob or archive member as the test split, and ignore the fractions; "
+        help="Use this file, glob or archive member as the test split instead of a fraction; "
         "may be repeated.",
+        panel="Splits",
     )
     min_count: int | None = option(
         default=None,
-        help="Replace values rarer than this in the training split by the OOV id.",
-        chosen_by="10, or 5 below 1M training rows; with --extend as there",
+        help="Map values seen fewer than N times in the training split to the OOV id.",
+        chosen_by="10, or 5 below 1M training rows; with --extend, that set's",
         at_least=1,
+        panel="Encoding",
     )
     keep_negatives: float = option(
         default=1.0,
-        help="Keep each negative row (label 0) of the training split with this probability; the "
-        "fit is made from the rows kept, valid and test stay whole.",
+        help="Keep each negative row (label 0) of the training split with this probability; "
+        "valid and test stay whole.",
         at_most=1,
+        panel="Encoding",
     )
     max_vocabulary: int | None = option(
         default=None,
         help="Keep at most N values per categorical column.",
         chosen_by="no limit",
         at_least=1,
+        panel="Encoding",
     )
     seed: int = option(
-        default=0, help="Random seed for the split and the shuffling.", at_most=LARGEST_SEED
+        default=0,
+        help="Seed the splitting and the shuffling.",
+        at_most=LARGEST_SEED,
+        panel="Splits",
     )
-    keep_order: bool = option(default=False, help="Keep the rows of a block in their order.")
+    keep_order: bool = option(
+        default=False,
+        help="Do not shuffle rows within a block.",
+        panel="Splits",
+    )
     short_lines: ShortLines = option(
-        default="reject", help="Reject or pad lines that lack only trailing separators."
+        default="reject",
+        help="Reject or pad lines that lack only trailing separators.",
+        panel="Data",
     )
     fit_from: Path | None = option(
         default=None,
-        help="Encode with the vocabularies and quantiles of this data set; without fractions, "
-        "all rows are then test rows.",
-        chosen_by="fitted on the training split",
+        help="Encode with the vocabularies and quantiles of this data set; all rows become test "
+        "rows unless fractions are given.",
+        chosen_by="fit on the training split",
+        panel="Encoding",
     )
     extend: Path | None = option(
         default=None,
-        help="Extend the fit of this data set by the training rows: known values keep their ids, "
-        "new ones come after them, and quantiles stay. The new set holds the new rows only.",
-        chosen_by="fitted anew",
+        help="Extend the fit of this data set with the new training rows: known values keep "
+        "their ids, new values get the next ones, quantiles stay. The new set holds only the new "
+        "rows.",
+        chosen_by="a new fit",
+        panel="Encoding",
     )
     no_counts: bool = option(
         default=False,
-        help="Do not keep the counts of values without an id; a set that extends this one then "
-        "counts them from its own rows on.",
+        help="Do not store counts of values without an id; a set that extends this one then "
+        "starts counting them from zero.",
+        panel="Encoding",
     )
     block_rows: int = option(
         default=BLOCK_ROWS, help="Make blocks of N lines; only tests with little data need fewer."
@@ -147,20 +169,34 @@ class PrepareOptions:
 class PrepareExecution:
     """How the work is done; the output does not depend on it, and it may change between tries."""
 
-    memory: str = option(default="4GB", help="Use at most this much memory, 1GB or more.")
+    memory: str = option(
+        default="4GB",
+        help="Use at most this much memory; at least 1GB.",
+        panel="Performance",
+    )
     workers: int | None = option(
-        default=None, help="Use this many threads.", chosen_by="all cores", at_least=1
+        default=None,
+        help="Use N threads.",
+        chosen_by="all cores",
+        at_least=1,
+        panel="Performance",
     )
     cluster: str | None = option(
         default=None,
-        help="Do the work on a Dask cluster: address of its scheduler (tcp://HOST:8786), or its "
-        "scheduler file. Memory and threads are then those of each worker process.",
+        help="Run on a Dask cluster, given its scheduler's address (tcp://HOST:8786) or "
+        "scheduler file. --memory and --workers then apply to each worker process.",
         chosen_by="this process",
+        panel="Performance",
     )
     max_bad_rows: int = option(
-        default=0, help="Leave out and record up to N malformed lines before giving up.", at_least=0
+        default=0,
+        help="Skip and record up to N malformed lines before giving up.",
+        at_least=0,
+        panel="Data",
     )
-    restart: bool = option(default=False, help="Drop what an earlier try left, and start over.")
+    restart: bool = option(
+        default=False, help="Discard what an earlier run left behind and start over."
+    )
     quiet: bool = option(default=False, help="Show no progress.")
 
     def check_together(self) -> None:

@@ -170,7 +170,8 @@ class _Preparation:
         done = [workspace.finished_blocks(n, identity) for n in range(len(self.inputs))]
         budget = self.execution.budget
         needed = estimate(self.inputs, budget.threads, self.share_thinned)
-        self._say(plan_text(self.inputs, self.layout, needed, budget, self.execution.cluster))
+        for line in plan_text(self.inputs, self.layout, needed, budget, self.execution.cluster):
+            self._say(line)
         if len(self.inputs) > 1:
             self._say(order_text(self.inputs))
         if reused := reuse_text(self.inputs, workspace, done):

@@ -19,7 +19,8 @@ class PrepareResult:
     seconds: float
     peak_memory_bytes: int
     stages: dict[str, dict[str, float]]
-    """Per stage: seconds, rows_per_second, and cores (CPU seconds per second)."""
+    """Per stage: seconds, rows_per_second, and cores (CPU seconds per second); empty where this
+    call found the set finished."""
     resumed: bool
     """Whether work of an earlier try was reused."""
     warnings: list[str]
@@ -36,8 +37,8 @@ class PrepareResult:
 
     @property
     def rows_per_second(self) -> int:
-        """Lines read per second of this call."""
-        return round(self.manifest.rows["read"] / self.seconds) if self.seconds else 0
+        """Lines read per second of this call; 0 where it found the set finished."""
+        return round(self.manifest.rows["read"] / self.seconds) if self.stages else 0
 
     def to_dict(self) -> dict[str, object]:
         """The figures of ``--json``."""

@@ -1,11 +1,11 @@
 """The task of a preparation: recorded when it begins, compared when it continues or is repeated."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from criteo_stream import __version__
+from criteo_stream.base.as_typed import changed_option
 from criteo_stream.base.errors import OutputError
 from criteo_stream.base.options import declared, to_dict
 from criteo_stream.base.records import checksum_of, first_difference
@@ -97,11 +97,20 @@ def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
     if key == "inputs" and _same_but_for_order(found, wanted):
         names = ", ".join(Path(path).name for path in found)
         return OutputError(f"{out} was begun with its inputs in the order {names}: {then}")
+    known = declared(PrepareOptions)
+    if key in ("fit_from", "extend"):  # recorded is the fit, wherever its set is
+        if found and wanted:
+            return OutputError(f"{out} was begun with another fit for {known[key].flag}: {then}")
+        found, wanted = bool(found), bool(wanted)
+    if key in known:
+        return OutputError(
+            f"{out} was begun {changed_option(known[key].flag, found, wanted)}: {then}"
+        )
     return OutputError(
-        f"{out} was begun with {key} = {_shown(found)}, now it is {_shown(wanted)}: {then}"
+        f"{out} was begun with other {key} ({_shown(found)}, now {_shown(wanted)}): {then}"
     )
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
+    text = ", ".join(value) if isinstance(value, list | tuple) else str(value)
     return text if len(text) < 200 else text[:200] + "…"

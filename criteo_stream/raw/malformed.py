@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.errors import InputError
 from criteo_stream.base.records import Positive
 from criteo_stream.base.schema import BLOCK_ROWS, CATEGORICAL_COLUMNS, LABEL
@@ -142,7 +143,7 @@ def _advice_categorical(value: bytes) -> str:
 
 
 def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
+    return counted(count, "field")
 
 
 def visible(value: bytes) -> str:
@@ -235,7 +236,7 @@ def count_listed(path: Path) -> int:
 
 def left_out_text(rejected: int, listed: int, path: Path) -> str:
     """How many malformed lines were left out, and where which of them are listed."""
-    lines = f"{rejected:,} malformed line{'s' * (rejected > 1)} left out"
+    lines = f"{counted(rejected, 'malformed line')} left out"
     if listed == rejected:
         return f"{lines}, listed in {path}"
     return (

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.options import declared
 from criteo_stream.base.paths import user_path
@@ -64,7 +64,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         from criteo_stream.report.verification import verify_data_set
 
         verify_data_set(path, manifest)
-    ranked, counted = max(1, manifest.rows_ranked), max(1, manifest.rows_counted)
+    ranked, rows_counted = max(1, manifest.rows_ranked), max(1, manifest.rows_counted)
     splits = {
         split: {
             "rows": sum(s.rows for s in manifest.shards[split]),
@@ -80,8 +80,8 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         for c in manifest.numeric
     ]  # fmt: skip
     columns += [
-        {"column": c.column, "missing": c.missing / counted, "distinct": c.distinct,
-         "ids": c.ids, "oov": c.oov / counted}
+        {"column": c.column, "missing": c.missing / rows_counted, "distinct": c.distinct,
+         "ids": c.ids, "oov": c.oov / rows_counted}
         for c in manifest.categorical
     ]  # fmt: skip
     listed = count_listed(DataFolder(path).rejected)
@@ -102,7 +102,7 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         thinned = f", {manifest.thinned:,} negatives of the training split thinned ({kept})"
     text = [
         f"{path}: data set {manifest.fingerprint}, layout {manifest.layout}, "
-        f"{manifest.rows['read']:,} lines read, {manifest.rows['rejected']:,} rejected"
+        f"{counted(manifest.rows['read'], 'line')} read, {manifest.rows['rejected']:,} rejected"
         + (f" ({listed:,} of them listed in rejected.jsonl)" if manifest.rows["rejected"] else "")
         + thinned,
         "",
@@ -127,8 +127,8 @@ def _inspect_data(path: Path, *, verify: bool) -> Inspection:
         *table(
             ("column", "missing", "distinct", "known ids", "OOV"),
             [
-                (c.column, f"{c.missing / counted:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
-                 f"{c.oov / counted:.2%}")
+                (c.column, f"{c.missing / rows_counted:.2%}", f"{c.distinct:,}", f"{c.ids - 2:,}",
+                 f"{c.oov / rows_counted:.2%}")
                 for c in manifest.categorical
             ],
         ),
@@ -184,7 +184,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     }
     text = [
         f"{path}: {record.config.model} on {record.data}, step {saved.step if saved else 0:,} of "
-        f"{saved.total_steps if saved else 0:,}, {len(history)} evaluations",
+        f"{saved.total_steps if saved else 0:,}, {counted(len(history), 'evaluation')}",
     ]
     if record.from_run:
         text.append(f"begun with the weights of {record.from_run}")
@@ -208,7 +208,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
         names = (f"{name} ({sizes[name]:,} values)" for name in fixed)
         text += ["", f"not trained: {', '.join(names)}"]
     if verify:
-        text += ["", f"all {sound} checkpoints are sound"]
+        text += ["", f"{counted(sound, 'checkpoint')} checked, all sound"]
     return Inspection(figures, text)
 
 

@@ -1,6 +1,5 @@
 """The options of training that decide a run's weights."""
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -17,15 +16,13 @@ from criteo_stream.base.options import (
 )
 from criteo_stream.data.rank_share import MOST_LANES
 from criteo_stream.runs.evaluations import planned
-from criteo_stream.runs.model_defaults import defaults_of
+from criteo_stream.runs.model_names import MODEL_NAMES, defaults_of, uses
 
 Numeric = Literal["value", "bins", "both"]
 Bilinear = Literal["all", "each", "interaction"]
 Pairs = Literal["inner", "hadamard"]
 Metric = Literal["auc", "log_loss"]
 
-MODEL_NAMES: Final = ("fm", "lr", "ffm", "bilinear-ffm", "deepfm", "fibinet")
-"""The models of this package; `criteo_stream.models.registry` has their classes."""
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
 _LONGEST: Final = 1 << 20
@@ -47,126 +44,159 @@ class TrainConfig:
 
     model: str = option(
         default="fm",
-        help="Train this model: lr, fm, ffm, bilinear-ffm, deepfm, fibinet, or your own as "
+        help="Train this model: fm, lr, ffm, bilinear-ffm, deepfm, fibinet, or your own as "
         "package.module:Class.",
+        suggested=MODEL_NAMES,
+        panel="Model",
     )
     embedding_dim: int | None = option(
         default=None,
-        help="Give each id a vector of this length.",
+        help="Embed each id as a vector of length N.",
         chosen_by="16; ffm 4",
         at_least=1,
         at_most=_LONGEST,
+        also="dim",
+        panel="Model",
     )
     hidden: str = option(
         default="64,32",
         help="Give the perceptron of deepfm and fibinet hidden layers of these sizes.",
+        panel="Model",
     )
     bilinear: Bilinear = option(
         default="each",
-        help="Share the matrices of bilinear-ffm and fibinet among all fields, or give each field "
-        "or each interaction of two fields its own.",
+        help="Share one matrix among all fields, or learn one per field or per pair of fields "
+        "(interaction); for bilinear-ffm and fibinet.",
+        panel="Model",
     )
     pairs: Pairs = option(
         default="inner",
-        help="Feed fibinet's perceptron the inner or the Hadamard product of each pair of fields.",
+        help="Feed the inner or the Hadamard product of each pair of fields to fibinet's "
+        "perceptron.",
+        panel="Model",
     )
-    layer_norm: bool = option(default=False, help="Normalize the interaction of bilinear-ffm.")
+    layer_norm: bool = option(
+        default=False,
+        help="Normalize the interactions of bilinear-ffm.",
+        panel="Model",
+    )
     numeric: Numeric = option(
         default="both",
-        help="Feed integers to the model as a value (x times a vector), as the vector of a bin, "
-        "or as both.",
+        help="Represent each integer by its value times a vector, by the vector of its bin, or "
+        "by both.",
+        panel="Model",
     )
     bins: int | None = option(
         default=None,
-        help="Cut each integer column into this many bins of equal frequency.",
+        help="Cut each integer column into N bins of equal frequency.",
         chosen_by="32, or 16 below 200k training rows",
         at_least=1,
         at_most=_LONGEST,
+        panel="Model",
     )
     init_scale: float | None = option(
         default=None,
-        help="Draw the initial embeddings with this standard deviation.",
+        help="Draw the initial embeddings with standard deviation X.",
         chosen_by="0.01; ffm 0.03",
         at_least=0,
         at_most=_LARGEST,
+        panel="Model",
     )
     epochs: int | None = option(
         default=None,
-        help="Pass over the training split this many times.",
-        chosen_by="1 from 3M training rows on, up to 3 below; thinned rows count",
+        help="Pass over the training split N times.",
+        chosen_by="1, or up to 3 below 3M training rows; thinned rows count",
         at_least=1,
+        panel="Optimiser",
     )
     batch_size: int | None = option(
         default=None,
-        help="Put this many rows into a batch, summed over all ranks.",
-        chosen_by="512 to 8192, by training rows",
+        help="Train on batches of N rows, summed over all ranks.",
+        chosen_by="512 to 8192, by number of training rows",
         at_least=1,
+        panel="Optimiser",
     )
     learning_rate: float | None = option(
         default=None,
-        help="Rise to this learning rate, then decay to zero.",
+        help="Raise the learning rate to X during warm-up, then decay it to zero.",
         chosen_by="0.01 to 0.02, by batch size",
         at_least=0,
         at_most=_LARGEST,
+        also="lr",
+        panel="Optimiser",
     )
     epsilon: float | None = option(
         default=None,
-        help="Set Adam's epsilon on the tables; a larger one damps the steps of rare ids.",
+        help="Set Adam's epsilon for the tables; a larger one damps the steps of rare ids.",
         chosen_by="1e-4; ffm 1e-5",
         at_least=1e-30,
         at_most=_LARGEST,
+        panel="Optimiser",
     )
     warmup: float = option(
         default=0.02,
-        help="Raise the learning rate from zero over this fraction of all steps.",
+        help="Warm up the learning rate over this fraction of all steps.",
         at_least=0,
         below=1,
+        panel="Optimiser",
     )
     l2_linear: float = option(
         default=0.0,
-        help="Penalize the linear weights of looked-up rows with this L2.",
+        help="Apply this L2 penalty to the linear weights of the ids in a batch.",
         at_least=0,
         at_most=_LARGEST,
+        panel="Optimiser",
     )
     l2_embedding: float | None = option(
         default=None,
-        help="Penalize the vectors of looked-up rows with this L2.",
-        chosen_by="300 / training rows; ffm 100 / training rows",
+        help="Apply this L2 penalty to the embedding vectors of the ids in a batch.",
+        chosen_by="300 / training rows; ffm 100",
         at_least=0,
         at_most=_LARGEST,
+        panel="Optimiser",
     )
     seed: int = option(
         default=0,
-        help="Random seed for the initial weights and the order of rows.",
+        help="Seed the initial weights and the order of the rows.",
         at_least=0,
         at_most=LARGEST_SEED,
+        panel="Data",
     )
     lanes: int = option(
         default=16,
-        help="Mix each batch from this many sequences of row groups; at least the number of ranks.",
+        help="Mix each batch from N sequences of row groups; at least the number of ranks.",
         at_least=1,
         at_most=MOST_LANES,
+        panel="Data",
     )
     evaluate_every: int | None = option(
         default=None,
-        help="Evaluate every so many training rows of an epoch, and at its end; 0 at its end only.",
+        help="Evaluate after every ROWS training rows of an epoch, and at its end; 0 at its end "
+        "only.",
         chosen_by="up to 15 evaluations a run; with --patience at the ends of epochs",
         at_least=0,
         in_rows=True,
+        panel="Evaluation",
     )
     evaluate_rows: int | None = option(
         default=None,
-        help="Evaluate on this many rows of the valid split, spread over it, and at the end of an "
+        help="Evaluate on ROWS rows of the valid split, spread over it, and at the end of an "
         "epoch on all of it too; 0 takes all each time.",
         chosen_by="65536 to 1M, so that evaluations take up to a tenth of the time",
         at_least=0,
         in_rows=True,
+        panel="Evaluation",
     )
-    metric: Metric = option(default="auc", help="Metric that selects the best checkpoint.")
+    metric: Metric = option(
+        default="auc",
+        help="Choose the best checkpoint by this metric.",
+        panel="Evaluation",
+    )
     patience: int = option(
         default=0,
-        help="Stop after this many evaluations without a better one; 0 never stops early.",
+        help="Stop after N evaluations without an improvement; 0 never stops early.",
         at_least=0,
+        panel="Evaluation",
     )
 
     def check_together(self) -> None:
@@ -265,26 +295,14 @@ class ResolvedConfig(TrainConfig):
     evaluate_rows: int = 0  # older runs evaluated on all rows
 
     def chosen(self, asked: TrainConfig) -> str:
-        """The options that were left open and the values they got, as flags."""
-        values = ((name, getattr(self, name)) for name in asked.open_options)
-        return ", ".join(f"{flag(name)} {value}" for name, value in values)
+        """The options left open that the model uses, as flags with their values.
+
+        A no-break space is between the two, see `criteo_stream.base.terminal.wrapped`.
+        """
+        names = [name for name in asked.open_options if uses(self.model, name)]
+        return ", ".join(f"{flag(name)}\xa0{getattr(self, name)}" for name in names)
 
 
 def flag(name: str) -> str:
     """The option of the command line for a field of `TrainConfig`."""
     return declared(TrainConfig)[name].flag if name in declared(TrainConfig) else f"--{name}"
-
-
-def refuse_unknown_model(name: str) -> None:
-    """Refuse what is neither the name of a model nor an import path.
-
-    Raises:
-        UsageError: it suggests the nearest name.
-    """
-    if name in MODEL_NAMES or ":" in name:
-        return
-    near = difflib.get_close_matches(name, MODEL_NAMES, 1)
-    raise UsageError(
-        f"--model {name} is not known{f' (did you mean {near[0]}?)' if near else ''}: "
-        f"use {', '.join(MODEL_NAMES)}, or package.module:Class for your own"
-    )

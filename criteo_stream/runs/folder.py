@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from criteo_stream import __version__
+from criteo_stream.base.as_typed import changed_option
 from criteo_stream.base.errors import RunError, UsageError
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.records import RecordError
@@ -18,7 +19,7 @@ from criteo_stream.base.storage import (
 )
 from criteo_stream.base.toml import write_toml
 from criteo_stream.data.manifest import Manifest
-from criteo_stream.runs.config import ResolvedConfig
+from criteo_stream.runs.config import ResolvedConfig, flag
 from criteo_stream.runs.config_file import RunRecord, read_record
 from criteo_stream.runs.history import History
 
@@ -54,7 +55,12 @@ class RunFolder:
             RunError: the folder is not a run, or its configuration is damaged.
         """
         if not self._config.exists():
-            raise RunError(f"{self.path} is not a run (no {CONFIG_NAME}): check the path")
+            if not self.path.exists():
+                raise RunError(f"{self.path} does not exist: check the path of the run")
+            raise RunError(
+                f"{self.path} is not a run (no {CONFIG_NAME}): give the folder that "
+                "`criteo-stream train DATA --out RUN` wrote"
+            )
         try:
             return read_record(self._config)
         except (UsageError, RecordError, TypeError) as error:
@@ -147,10 +153,8 @@ class RunFolder:
 
 
 def _differs(path: Path, name: str, begun: Any, wanted: Any) -> str:
-    flag = "--" + name.replace("_", "-")
     advice = "give the same again to continue it, or choose another --out"
     if name == "epochs" and wanted > begun:
         # The learning rate has fallen to zero over the planned steps: more of them is a new plan.
         advice = f"to go on from its weights, start a new run with --from {path}"
-    was = f"with {flag} {begun}" if begun is not None else f"without {flag}"
-    return f"{path} was begun {was}, now it is {wanted}: {advice}"
+    return f"{path} was begun {changed_option(flag(name), begun, wanted)}: {advice}"

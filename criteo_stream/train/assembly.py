@@ -8,7 +8,7 @@ from criteo_stream.base.errors import RunError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.progress import Progress
 from criteo_stream.base.ranks import Ranks
-from criteo_stream.base.terminal import say
+from criteo_stream.base.terminal import say, wrapped
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.measure import EVALUATION_BATCH
@@ -39,11 +39,13 @@ def train(
     ranks: Ranks,
     peak: PeakMemory,
     execution: Execution,
+    chosen: str = "",
     callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Train a run that was begun, from where its latest checkpoint stands; every rank calls it.
 
-    Only the writing rank has ``callbacks``.
+    ``chosen`` tells what open options became, once nothing stands in the way of training. Only the
+    writing rank has ``callbacks``.
 
     Raises:
         RunError: the run's checkpoints are damaged or do not fit, the memory does not suffice, or
@@ -86,10 +88,16 @@ def train(
         resident = where_rows_stay(
             execution.cache, training.model, training.data.rows, config, ranks
         )
+    if chosen and not training.is_done():
+        for line in wrapped(chosen):
+            _say(line, quiet=quiet)
     with (
         StopSignal(alone=ranks.world_size == 1) as signal,
         Progress(
-            "train", config.epochs * training.data.rows, done=training.rows, quiet=quiet
+            "train",
+            config.epochs * training.data.rows,
+            done=training.rows,
+            quiet=quiet or training.is_done(),
         ) as bar,
     ):
         loop = TrainLoop(

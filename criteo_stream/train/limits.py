@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.errors import DataSetError, OutputError, RunError
 from criteo_stream.base.memory import available_bytes
 from criteo_stream.base.ranks import Ranks
@@ -60,7 +60,7 @@ def refuse_what_does_not_fit(
     if free is not None and tables <= free < needed:
         raise RunError(
             f"the tables and their moments take {format_size(tables)}, a batch of "
-            f"{config.batch_size:,} rows about {format_size(needed - tables)} more, and "
+            f"{counted(config.batch_size, 'row')} about {format_size(needed - tables)} more, and "
             f"{format_size(free)} of the GPU's memory are free: use a smaller --batch-size"
         )
     if free is not None and needed > free:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.notebook import table_html
 from criteo_stream.metrics.figures import FIGURES
 from criteo_stream.runs.history import HistoryLine
@@ -60,17 +60,18 @@ class TrainResult:
                 f"{self.run}: stopped at step {self.steps:,}, and saved; "
                 "the same command again continues"
             )
-        speed = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second else ""
-        text = (
-            f"{self.run}: {self.steps:,} steps, {self.rows:,} rows{speed}, "
-            f"peak memory {format_size(self.peak_memory_bytes)}"
-        )
-        if self.peak_device_memory_bytes is not None:
+        text = f"{self.run}: {counted(self.steps, 'step')}, {counted(self.rows, 'row')}"
+        if self.rows_per_second:  # else it was finished before
+            text += (
+                f", {self.rows_per_second:,.0f} rows/s, "
+                f"peak memory {format_size(self.peak_memory_bytes)}"
+            )
+        if self.rows_per_second and self.peak_device_memory_bytes is not None:
             text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
         if self.best:
-            text += f"; best at step {self.best.step:,}: valid {self.best.text()}"
+            text += f"\nbest at step {self.best.step:,}:\n  valid {self.best.text()}"
         if self.warnings:
-            text += ", but see the warning"
+            text += "\nbut see the warning"
         return text
 
     def __str__(self) -> str:

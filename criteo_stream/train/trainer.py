@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from torch import nn
 
+from criteo_stream.base.amounts import counted
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.memory import PeakMemory
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.ranks import process_group
 from criteo_stream.base.storage import refuse_inside
-from criteo_stream.base.terminal import say
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.metrics.figures import DetailedEvaluation
 from criteo_stream.models import check_model
@@ -108,7 +108,6 @@ class Trainer:
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
                     refuse_inside(self.folder.path, self.data)
-                    self._tell_chosen(config, manifest.rows["train"])
                     stack.enter_context(self.folder.locked())
                     self.folder.begin(config, self.data, manifest, self._execution.from_run)
                     loggers = opened(self._execution.loggers, quiet=self._execution.quiet)
@@ -123,6 +122,7 @@ class Trainer:
                 peak=peak,
                 execution=self._execution,
                 callbacks=self._heard_by,
+                chosen=self._chosen(config, manifest.rows["train"]),
             )
 
     def _shaped(self) -> TrainConfig:
@@ -137,9 +137,9 @@ class Trainer:
         shape = {n: getattr(known, n) for n in names if getattr(self.config, n) is None}
         return dataclasses.replace(self.config, **shape)
 
-    def _tell_chosen(self, config: ResolvedConfig, rows: int) -> None:
-        if self.config.open_options and not self._execution.quiet:
-            say(f"for {config.model} on {rows:,} training rows: {config.chosen(self.config)}")
+    def _chosen(self, config: ResolvedConfig, rows: int) -> str:
+        chosen = config.chosen(self.config)
+        return chosen and f"for {config.model} on {counted(rows, 'training row')}: {chosen}"
 
     @property
     def model(self) -> nn.Module:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from criteo_stream.base.amounts import format_size, parse_rows, parse_size
+from criteo_stream.base.amounts import counted, format_size, parse_rows, parse_size
 from criteo_stream.base.errors import UsageError
 
 SIZES = st.one_of(st.integers(0, 10**18), st.integers(0, 60).map(lambda power: 2**power))
@@ -136,3 +136,11 @@ def test_a_printed_size_is_read_back_to_three_digits(size: int) -> None:
 def test_a_larger_size_is_never_printed_smaller(one: int, other: int) -> None:
     printed = [parse_size(format_size(n).removesuffix("ytes")) for n in sorted((one, other))]
     assert printed == sorted(printed)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1234567, "1,234,567 rows")]
+)
+def test_one_is_not_several(count: int, text: str) -> None:
+    assert counted(count, "row") == text
+    assert counted(count, "entry", "entries").endswith("entry" if count == 1 else "entries")

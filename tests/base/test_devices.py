@@ -42,10 +42,10 @@ def test_ranks_share_the_gpus_of_their_machine(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:1", ""])
 def test_an_unknown_device_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not known: use auto, cpu, cuda"):
+    with pytest.raises(UsageError, match=r"is not known.*: use auto, cpu, cuda"):
         find_device(name)
     wrong: Any = name
-    with pytest.raises(UsageError, match="is not known: use auto, cpu, cuda"):
+    with pytest.raises(UsageError, match=r"is not known.*: use auto, cpu, cuda"):
         Trainer(tmp_path, tmp_path / "run", device=wrong)
     with pytest.raises(UsageError, match="is not known"), process_group(device=name):
         pass

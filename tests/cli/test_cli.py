@@ -17,6 +17,7 @@ import torch
 
 from criteo_stream import Trainer
 from criteo_stream.base.options import declared
+from criteo_stream.cli.examples import EXAMPLES
 from criteo_stream.data.folder import MANIFEST_NAME
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.predict.restore import load_run
@@ -30,7 +31,7 @@ from tests.support.paths import real_rows
 from tests.support.raw_lines import parse, raw_lines, with_field, write_raw
 
 PROGRAM = Path(sys.executable).parent / "criteo-stream"
-COMMANDS = ("preprocess", "train", "evaluate", "predict", "inspect", "report", "demo")
+COMMANDS = tuple(name for name in EXAMPLES if name)
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -101,6 +102,8 @@ def test_help_tells_of_defaults_and_loads_neither_torch_nor_polars(command: str)
     assert command in done.stdout
     if command != "inspect":
         assert "[default: " in done.stdout
+    assert "Examples:\n   criteo-stream" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_version_and_module() -> None:
@@ -305,6 +308,20 @@ def test_wrong_folders_are_one_clear_sentence(raw: Path, data: Path, tmp_path: P
         (("train", "x", "--out", "y", "--batch-size", "0"), "--batch-size"),
         (("train", "x", "--out", "y", "--config", "none.toml"), "none.toml"),
         (("evaluate", "x", "--split", "every"), "every"),
+        (("evaluate", "x", "--split", "tets"), "did you mean test?"),
+        (("train", "x", "--out", "y", "--model", "FN"), "did you mean fm?"),
+        (("train", "x", "--out", "y", "--epoch", "1"), "no such option --epoch: did you mean --e"),
+        (("trian", "x"), "no such command trian: did you mean train?"),
+        (("--versoin",), "did you mean --version?"),
+        (("zzz",), "no such command zzz: see criteo-stream --help"),
+        (("train", "x"), "--out is missing: see criteo-stream train --help"),
+        (("train", "--out", "y"), "DATA is missing"),
+        (("train", "x", "more", "--out", "y"), "unexpected argument more"),
+        (("train", "x", "--out"), "--out requires an argument"),
+        (("train", "x", "--out", "y", "--epochs", "two"), "--epochs is 'two', expected a whole"),
+        (("train", "x", "--out", "y", "--lr", "high"), "--learning-rate is 'high', expected a num"),
+        (("train", "x", "--out", "y", "--evaluate-every", "2x"), "--evaluate-every: '2x' is not"),
+        (("preprocess", "x", "--out", "y", "--valid-files", "a", "b"), "repeat the option"),
     ],
 )
 def test_wrong_usage_has_code_2(arguments: tuple[str, ...], word: str) -> None:
@@ -339,7 +356,8 @@ def test_torchrun_leaves_every_option_to_the_program(program: list[str]) -> None
     from torch.distributed.run import parse_args
 
     options = [*declared(TrainConfig).values(), *declared(Execution).values()]
-    flags = [word for option in options for word in (option.flag, "x")]
+    names = [name for option in options for name in (option.flag, option.also) if name]
+    flags = [word for name in names for word in (name, "x")]
     arguments = ["train", "data", "--out", "run", "--config", "c", "--json", "--quiet", *flags]
     parsed = parse_args(["--nproc-per-node", "2", *program, *arguments])
     assert parsed.training_script_args == arguments

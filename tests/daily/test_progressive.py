@@ -109,7 +109,9 @@ def test_only_so_many_days_are_kept(raw: Path, whole: Path, tmp_path: Path) -> N
 def test_what_it_was_begun_with_stays(raw: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     go(raw, out)
-    with pytest.raises(OutputError, match="begun with embedding_dim = 4, now it is 8"):
+    with pytest.raises(
+        OutputError, match="begun with --embedding-dim 4, now with --embedding-dim 8"
+    ):
         go(raw, out, config=TrainConfig(embedding_dim=8, batch_size=64))
     with pytest.raises(UsageError, match="has 3 days, and 1 are given"):
         go(raw / "log_0", out)

@@ -245,7 +245,9 @@ def test_an_extended_fit_is_compared_too(
     other = tmp_path / "other"
     prepare(raw, other, **{**SETTINGS, "min_count": 3})
     again(tmp_path / "fit", out)
-    with pytest.raises(CriteoStreamError, match=r"begun with extend = .*--restart"):
+    with pytest.raises(
+        CriteoStreamError, match=r"begun with another fit for --extend: .*--restart"
+    ):
         prepare(raw, out, **{**extending, "extend": str(other)})
 
 

@@ -96,7 +96,7 @@ def test_weights_that_are_not_the_model_s(
 def test_verifying_finds_what_shows_without_the_model(
     change: Callable[[Tensors], None], run: Path
 ) -> None:
-    assert inspect(run, verify=True).lines[-1] == "all 2 checkpoints are sound"
+    assert inspect(run, verify=True).lines[-1] == "2 checkpoints checked, all sound"
     rewrite(run, change)
     with pytest.raises(RunError, match=r"step-\d+ is no checkpoint of a training"):
         inspect(run, verify=True)

@@ -13,7 +13,8 @@ from criteo_stream.base.errors import RunError, UsageError
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.models import build_model, check_model
 from criteo_stream.models.registry import MODELS
-from criteo_stream.runs.config import MODEL_NAMES, TrainConfig
+from criteo_stream.runs.config import TrainConfig
+from criteo_stream.runs.model_names import MODEL_NAMES
 from tests.support.paths import REPOSITORY
 from tests.support.processes import start
 from tests.support.training import (
@@ -114,7 +115,7 @@ def test_a_mistaken_model_leaves_no_run(data: Path, tmp_path: Path) -> None:
         fit(data, tmp_path / "run", model="ffmm")
     assert not (tmp_path / "run").exists()
     fit(data, tmp_path / "run", model="ffm")
-    with pytest.raises(RunError, match="begun with --model ffm, now it is lr"):
+    with pytest.raises(RunError, match="begun with --model ffm, now with --model lr"):
         fit(data, tmp_path / "run", model="lr")
 
 

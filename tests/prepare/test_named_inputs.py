@@ -69,7 +69,7 @@ def test_a_finished_set_of_another_version_of_the_package_is_finished(
     monkeypatch.setattr(task, "__version__", "99.0")
     assert prepare(raw, tmp_path / "data", **SMALL).resumed
     assert content(tmp_path / "data") == before
-    with pytest.raises(OutputError, match="begun with seed = 0, now it is 1"):
+    with pytest.raises(OutputError, match="begun with --seed 0, now with --seed 1"):
         prepare(raw, tmp_path / "data", seed=1, **SMALL)
 
 
@@ -79,7 +79,9 @@ def test_a_finished_set_may_lack_an_option_of_today(raw: Path, tmp_path: Path) -
     older = {key: value for key, value in manifest.options.items() if key != "max_vocabulary"}
     replace(manifest, options=older).write(tmp_path / "data")
     assert prepare(raw, tmp_path / "data", **SMALL).resumed
-    with pytest.raises(OutputError, match="begun with max_vocabulary = null, now it is 9"):
+    with pytest.raises(
+        OutputError, match="begun without --max-vocabulary, now with --max-vocabulary 9"
+    ):
         prepare(raw, tmp_path / "data", max_vocabulary=9, **SMALL)
 
 

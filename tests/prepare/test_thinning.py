@@ -148,16 +148,24 @@ def test_another_share_is_refused_by_name(
     raw: Path, made: Path, made_thinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert prepare(raw, made_thinned, **THINNED_SET).resumed
-    with pytest.raises(OutputError, match=r"begun with keep_negatives = 0\.3, now it is 0\.2"):
+    with pytest.raises(
+        OutputError, match=r"begun with --keep-negatives 0\.3, now with --keep-negatives 0\.2"
+    ):
         prepare(raw, made_thinned, keep_negatives=0.2, **SMALL)
-    with pytest.raises(OutputError, match=r"begun with keep_negatives = 0\.3, now it is 1\.0"):
+    with pytest.raises(
+        OutputError, match=r"begun with --keep-negatives 0\.3, now with --keep-negatives 1\.0"
+    ):
         prepare(raw, made_thinned, **SMALL)
-    with pytest.raises(OutputError, match=r"begun with keep_negatives = 1\.0, now it is 0\.3"):
+    with pytest.raises(
+        OutputError, match=r"begun with --keep-negatives 1\.0, now with --keep-negatives 0\.3"
+    ):
         prepare(raw, made, **THINNED_SET)
     out = tmp_path / "data"
     with stopping_at(monkeypatch, 30, StoppedError()), pytest.raises(StoppedError):
         prepare(raw, out, **SMALL)
-    with pytest.raises(OutputError, match=r"begun with keep_negatives = 1\.0, now it is 0\.3"):
+    with pytest.raises(
+        OutputError, match=r"begun with --keep-negatives 1\.0, now with --keep-negatives 0\.3"
+    ):
         prepare(raw, out, **THINNED_SET)
 
 

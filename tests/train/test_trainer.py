@@ -345,7 +345,7 @@ def test_from_starts_with_the_best_weights_of_a_run(data: Path, tmp_path: Path) 
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert all(torch.equal(first[n], second[n]) for n in first)
     assert read_toml(tmp_path / "second" / "config.toml")["start"]["from"].endswith("first")
-    with pytest.raises(RunError, match=r"was begun with --from .*first, now it is None"):
+    with pytest.raises(RunError, match=r"was begun with --from .*first, now without --from"):
         fit(data, tmp_path / "second", learning_rate=0.0)
 
 
@@ -357,9 +357,9 @@ def test_from_another_shape_is_refused(data: Path, tmp_path: Path) -> None:
 
 def test_more_epochs_are_a_new_run(data: Path, tmp_path: Path) -> None:
     fit(data, tmp_path / "run")
-    with pytest.raises(RunError, match=r"begun with --epochs 1, now it is 2: .*--from"):
+    with pytest.raises(RunError, match=r"begun with --epochs 1, now with --epochs 2: .*--from"):
         fit(data, tmp_path / "run", epochs=2)
-    with pytest.raises(RunError, match=r"begun with --seed 0, now it is 1: give the same"):
+    with pytest.raises(RunError, match=r"begun with --seed 0, now with --seed 1: give the same"):
         fit(data, tmp_path / "run", seed=1)
 
 
