@@ -66,7 +66,7 @@ class Predictor:
 
         Args:
             rows: a raw line (text or bytes, tabs between fields, with or without its label), a
-                dictionary (``{"I1": 3, "C1": "68fd1e64"}``: integers and texts of 8 hex digits;
+                dictionary (``{"I1": 3, "C1": "0a1b2c3d"}``: integers and texts of 8 hex digits;
                 None or left out is missing), a list of either, or a frame of Polars or pandas with
                 the columns I1..I13 and C1..C26.
 

@@ -24,7 +24,7 @@ from tests.support.training import fit
 
 LINES = [line.decode() for line in raw_lines(800, seed=9)]
 LIMITS = {"CRITEO_MAX_ROWS": "300", "CRITEO_MAX_BYTES": "200000"}
-GOOD: dict[str, Any] = {"I1": 3, "C1": "68fd1e64"}
+GOOD: dict[str, Any] = {"I1": 3, "C1": "0a1b2c3d"}
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def test_many_clients_at_once(server: Server, asked: Predictor) -> None:
         ([{"I1": True}], ["body", "rows", 0, "row", "I1"], "valid integer"),
         ([{"I1": 2**31}], ["body", "rows", 0, "row", "I1"], "less than or equal"),
         ([{"C1": "68fd1e6"}], ["body", "rows", 0, "row", "C1"], "match pattern"),
-        ([{"C1": "68fd1e64\n"}], ["body", "rows", 0, "row", "C1"], "match pattern"),
+        ([{"C1": "0a1b2c3d\n"}], ["body", "rows", 0, "row", "C1"], "match pattern"),
         ([{"C1": 5}], ["body", "rows", 0, "row", "C1"], "valid string"),
-        ([{"C27": "68fd1e64"}], ["body", "rows", 0, "row", "C27"], "not permitted"),
+        ([{"C27": "0a1b2c3d"}], ["body", "rows", 0, "row", "C27"], "not permitted"),
         ([5], ["body", "rows", 0, "row"], "valid dictionary"),
         ("x", ["body", "rows"], "valid list"),
         ([{}] * 301, ["body", "rows"], "at most 300 items"),

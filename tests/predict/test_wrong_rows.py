@@ -14,7 +14,7 @@ from tests.support.data_sets import prepare
 from tests.support.raw_lines import VALID_LINE, raw_lines, unlabelled, with_field, write_raw
 from tests.support.training import fit
 
-GOOD: dict[str, Any] = {"I1": 3, "C1": "68fd1e64"}
+GOOD: dict[str, Any] = {"I1": 3, "C1": "0a1b2c3d"}
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def refused(predictor: Predictor, rows: Any, kind: type[CriteoStreamError] = Inp
         ({"I1": 1 << 40}, "row 2, I1 is 1099511627776, outside the 32-bit integers"),
         ({"I1": -(2**31) - 1}, "row 2, I1 is -2147483649, outside"),
         ({"C1": 5}, "row 2, C1 is 5, expected a text of 8 hex digits, or None"),
-        ({"C1": b"68fd1e64"}, "row 2, C1 is b'68fd1e64', expected a text"),
+        ({"C1": b"0a1b2c3d"}, "row 2, C1 is b'0a1b2c3d', expected a text"),
         ({"C26": "68fd1e6"}, "row 2, C26 is '68fd1e6', expected a text of 8 hex digits"),
-        ({"C26": "68fd1e64\n"}, r"row 2, C26 is '68fd1e64\n', expected"),
-        ({"C2": "68fd1e64\t68fd1e64"}, "row 2, C2 is '68fd1e64"),
+        ({"C26": "0a1b2c3d\n"}, r"row 2, C26 is '0a1b2c3d\n', expected"),
+        ({"C2": "0a1b2c3d\t0a1b2c3d"}, "row 2, C2 is '0a1b2c3d"),
         ({"C2": "６8fd1e64"}, "row 2, C2 is '６8fd1e64', expected"),
         ({"C1": "x" * 10_000}, "row 2, C1 is 'xxx"),
-        ({"C1": ["68fd1e64"]}, "row 2, C1 is ['68fd1e64'], expected"),
-        ({"C27": "68fd1e64"}, "row 2 has the key 'C27', expected I1 to I13 and C1 to C26"),
+        ({"C1": ["0a1b2c3d"]}, "row 2, C1 is ['0a1b2c3d'], expected"),
+        ({"C27": "0a1b2c3d"}, "row 2 has the key 'C27', expected I1 to I13 and C1 to C26"),
         ({"i1": 3}, "row 2 has the key 'i1' (did you mean I1?), expected I1 to I13 and C1 to C26"),
         ({"price": 3}, "row 2 has the key 'price', expected"),
         ({5: 3}, "row 2 has the key 5"),
@@ -124,7 +124,7 @@ def test_what_is_no_row(predictor: Predictor, rows: Any, words: str) -> None:
 
 def frame() -> pl.DataFrame:
     integers = {c: [1, None, -2] for c in INTEGER_COLUMNS}
-    return pl.DataFrame(integers | {c: ["68fd1e64", None, ""] for c in CATEGORICAL_COLUMNS})
+    return pl.DataFrame(integers | {c: ["0a1b2c3d", None, ""] for c in CATEGORICAL_COLUMNS})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def frame() -> pl.DataFrame:
         ({"I2": [True, False, True]}, "column I2 is Boolean, expected integers"),
         ({"C2": [1, 2, 3]}, "column C2 is Int64, expected texts of 8 hex digits"),
         ({"C2": [None, "", "68fd1e6x"]}, "row 2, C2 is '68fd1e6x', expected 8 hex digits"),
-        ({"C2": [None, "", "68fd1e64\n"]}, r"row 2, C2 is '68fd1e64\n', expected"),
+        ({"C2": [None, "", "0a1b2c3d\n"]}, r"row 2, C2 is '0a1b2c3d\n', expected"),
         ({"price": [1, 2, 3]}, "the frame has a column 'price': give I1 to I13 and C1 to C26"),
     ],
     ids=lambda value: str(value)[:40],
@@ -158,7 +158,7 @@ def test_frames_with_other_columns(predictor: Predictor) -> None:
     twice = pd.concat([frame().to_pandas(), frame().to_pandas()[["C3"]]], axis=1)
     assert "the frame has 2 columns C3" in refused(predictor, twice)
     mixed = frame().to_pandas().astype({"C3": object})
-    mixed["C3"] = ["68fd1e64", 5, None]
+    mixed["C3"] = ["0a1b2c3d", 5, None]
     assert "column C3 " in refused(predictor, mixed)
 
 
