@@ -1,39 +1,36 @@
 """A call in a process of its own: what it leaves in memory goes with the process."""
 
+import importlib
+import json
 import os
-import pickle
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from subprocess import PIPE, Popen
-from typing import ParamSpec, TypeVar
+from typing import Any
 
+from criteo_stream.base import errors
 from criteo_stream.base.errors import CriteoStreamError
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
-
-def in_own_process(
-    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
+def in_own_process(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function of a module there, and wait for it; an interruption here ends it.
 
     Args:
-        function: what to call; it, its arguments and its result can be pickled.
-        *args: its arguments.
-        **kwargs: its arguments by name.
+        function: what to call; its arguments and its result are plain values, as JSON has them.
+        *arguments: by position.
 
     Raises:
-        Exception: what the function raised.
-        CriteoStreamError: the process was ended from outside.
+        CriteoStreamError: what the function raised, or the process was ended from outside.
+        RuntimeError: the function raised anything else, with its traceback.
     """
     path = [str(entry) for entry in sys.path]
     program = f"import sys; sys.path[:] = {path!r}; from {__name__} import serve; serve()"
+    call = [function.__module__, function.__name__, arguments]
     with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as process:
         try:
-            answer, _ = process.communicate(pickle.dumps((function, args, kwargs)))
+            answer, _ = process.communicate(json.dumps(call).encode())
         except BaseException:
             process.terminate()
             raise
@@ -44,24 +41,24 @@ def in_own_process(
             f"the process of {function.__name__.strip('_')} was ended ({how}): see whether memory "
             "ran out, and run the same command again"
         )
-    result, error = pickle.loads(answer)  # of our own process
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+    kind, result = json.loads(answer)
+    if kind is not None:
+        raise getattr(errors, kind, RuntimeError)(result)
+    return result
 
 
 def serve() -> None:
     """Do the call that standard input asks for, and answer on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the one who waits ends this
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed is no answer
-    function, args, kwargs = pickle.load(sys.stdin.buffer)
-    result, failed = None, None
+    module, name, arguments = json.load(sys.stdin)
+    answer: tuple[str | None, Any]
     try:
-        result = function(*args, **kwargs)
-    except Exception as error:
-        if not isinstance(error, CriteoStreamError):
-            error.add_note(traceback.format_exc())  # a traceback cannot be pickled
-        failed = error
+        answer = (None, getattr(importlib.import_module(module), name)(*arguments))
+    except CriteoStreamError as error:
+        answer = (type(error).__name__, str(error))
+    except Exception:
+        answer = (RuntimeError.__name__, traceback.format_exc())
     with answers:
-        pickle.dump((result, failed), answers)
+        json.dump(answer, answers)

@@ -53,7 +53,6 @@ def run_demo(
     Raises:
         OutputError: the folder holds something that is not an earlier demo.
     """
-    from criteo_stream.data.manifest import Manifest
     from criteo_stream.runs.curves import plot
     from criteo_stream.train.trainer import Trainer
 
@@ -62,10 +61,11 @@ def run_demo(
     rates: dict[str, float] = {}
 
     # Each in a process of its own: what it leaves in memory is no memory of training.
-    truth, rates["synthesise"] = in_own_process(_synthesise, raw, rows, seed, quiet=quiet)
-    rates["preprocess"], preparing_bytes = in_own_process(_prepare, raw, data, rows, quiet=quiet)
-
-    evaluations = max(1, Manifest.read(data).rows["train"] // 8)
+    truth, rates["synthesise"] = in_own_process(_synthesise, str(raw), rows, seed, quiet)
+    training_rows, preparing_bytes, rates["preprocess"] = in_own_process(
+        _prepare, str(raw), str(data), rows, quiet
+    )
+    evaluations = max(1, training_rows // 8)
     config = TrainConfig(seed=seed, evaluate_every=evaluations)
     trainer = Trainer(data, run, config, quiet=quiet)
     trained = trainer.fit()
@@ -105,23 +105,24 @@ def run_demo(
 
 
 def _synthesise(
-    raw: Path, rows: int, seed: int, *, quiet: bool
+    raw: str, rows: int, seed: int, quiet: bool
 ) -> tuple[dict[str, str | int | float | None], float]:
     """Write the raw log; the best that is possible on it, and rows a second."""
     from criteo_stream.synthetic import write_synthetic
 
     start = time.perf_counter()
     with Progress("synthesise", rows, quiet=quiet) as bar:
-        truth = write_synthetic(raw, rows, seed, progress=bar.advance)
+        truth = write_synthetic(Path(raw), rows, seed, progress=bar.advance)
     return truth, rows / (time.perf_counter() - start)
 
 
-def _prepare(raw: Path, data: Path, rows: int, *, quiet: bool) -> tuple[float, int]:
-    """Prepare it; rows a second, and the peak of memory in bytes."""
+def _prepare(raw: str, data: str, rows: int, quiet: bool) -> tuple[int, int, float]:
+    """Prepare it; training rows, the peak of memory in bytes, and rows a second."""
     from criteo_stream.prepare.pipeline import preprocess
 
     prepared = preprocess(raw, data, quiet=quiet)
-    return rows / prepared.seconds, prepared.peak_memory_bytes
+    training_rows = prepared.manifest.rows["train"]
+    return training_rows, prepared.peak_memory_bytes, rows / prepared.seconds
 
 
 def _claim(out: Path, *, force: bool) -> None:
