@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOWEST := .venv-lowest
 # One more process than cores: tests of several ranks wait for each other.
-PYTEST := -m pytest -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal --durations=15
+PYTEST := -m pytest -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-lowest check format faults slow bench docs clean
