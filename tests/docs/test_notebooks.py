@@ -109,7 +109,7 @@ def run(path: Path, folder: Path, code_cells: int | None = None) -> "nbformat.No
         notebook.cells = [c for c in notebook.cells if c.cell_type == "code"][:code_cells]
     client = NotebookClient(
         notebook,
-        timeout=120,
+        timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

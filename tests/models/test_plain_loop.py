@@ -10,20 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from criteo_stream.models import (
-    FM,
-    CatEmbedding,
-    CatLinear,
-    FieldModel,
-    FMLayer,
-    NumEmbedding,
-)
+from criteo_stream.models import FM, CatEmbedding, CatLinear, FieldModel, FMLayer, NumEmbedding
 from criteo_stream.models.deepfm import DeepFM
 from criteo_stream.models.ffm import FFM
 
 CATEGORIES = [4, 7, 30]
 ROWS = 64
-Loss = list[float]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fm": lambda **o: FM(2, CATEGORIES, 4, numeric="value", **o),
@@ -66,7 +58,7 @@ def batches(steps: int, rows: int = ROWS) -> list[tuple[Tensor, Tensor, Tensor]]
     ]
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, data: list[Any]) -> Loss:
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, data: list[Any]) -> list[float]:
     """The loop of any textbook."""
     losses = []
     for x_num, x_cat, y in data:
