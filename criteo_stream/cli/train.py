@@ -67,7 +67,7 @@ def train(
     )
     result = trainer.fit()
     if is_writer(any_launcher=True):
-        show(result.to_dict(), *result.summary().splitlines(), as_json=as_json)
+        show(result.to_dict(), *result.lines(), as_json=as_json)
 
 
 def _merged(

@@ -55,11 +55,15 @@ class TrainResult:
 
     def summary(self) -> str:
         """The figures for a person."""
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The summary by lines, as a path may have a line break of its own."""
         if not self.finished:
-            return (
+            return [
                 f"{self.run}: stopped at step {self.steps:,}, and saved; "
                 "the same command again continues"
-            )
+            ]
         text = f"{self.run}: {counted(self.steps, 'step')}, {counted(self.rows, 'row')}"
         if self.rows_per_second:  # else it was finished before
             text += (
@@ -68,11 +72,10 @@ class TrainResult:
             )
         if self.rows_per_second and self.peak_device_memory_bytes is not None:
             text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
+        lines = [text]
         if self.best:
-            text += f"\nbest at step {self.best.step:,}:\n  valid {self.best.text()}"
-        if self.warnings:
-            text += "\nbut see the warning"
-        return text
+            lines += [f"best at step {self.best.step:,}:", f"  valid {self.best.text()}"]
+        return [*lines, "but see the warning"] if self.warnings else lines
 
     def __str__(self) -> str:
         return self.summary()

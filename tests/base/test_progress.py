@@ -193,7 +193,8 @@ def test_the_last_word_of_how_many_counts(total: int | None, later: list[int]) -
         for number in later:
             bar.expect(number)
     of = f" of {later[-1]:,}" if later[-1] else ""
-    assert stream.getvalue().startswith(f"read: 0{of} rows, ")
+    unit = "row" if later[-1] == 1 else "rows"
+    assert stream.getvalue().startswith(f"read: 0{of} {unit}, ")
 
 
 class Ascii(Terminal):

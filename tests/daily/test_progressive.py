@@ -113,7 +113,7 @@ def test_what_it_was_begun_with_stays(raw: Path, whole: Path, tmp_path: Path) ->
         OutputError, match="begun with --embedding-dim 4, now with --embedding-dim 8"
     ):
         go(raw, out, config=TrainConfig(embedding_dim=8, batch_size=64))
-    with pytest.raises(UsageError, match="has 3 days, and 1 are given"):
+    with pytest.raises(UsageError, match="has 3 days, and the command names 1"):
         go(raw / "log_0", out)
     with pytest.raises(UsageError, match=r"day 0 of .* is log_0, not log_1"):
         go([raw / "log_1", raw / "log_0", raw / "log_2"], out)
