@@ -1,11 +1,9 @@
 """The options of training that decide a run's weights."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from criteo_stream.base.errors import UsageError
 from criteo_stream.base.options import (
     LARGEST_SEED,
     declared,
@@ -16,6 +14,7 @@ from criteo_stream.base.options import (
 )
 from criteo_stream.data.rank_share import MOST_LANES
 from criteo_stream.runs.evaluations import planned
+from criteo_stream.runs.layers import LARGEST_LAYER, layer_sizes
 from criteo_stream.runs.model_names import MODEL_NAMES, defaults_of, uses
 
 Numeric = Literal["value", "bins", "both"]
@@ -25,11 +24,8 @@ Metric = Literal["auc", "log_loss"]
 
 _BATCH_SIZES: Final = (512, 8192)
 """Smallest and largest batch that is chosen by the number of training rows."""
-_LONGEST: Final = 1 << 20
-"""Longest vector, largest layer and most bins: beyond, the sizes of tables overflow."""
 _LARGEST: Final = 1e30
 """Rates and penalties beyond do not fit float32; whether a smaller one diverges, training tells."""
-_MOST_LAYERS: Final = 100
 _FORMER_NAMES: Final = {"monitor": "metric"}
 """Options of runs begun before they were renamed."""
 
@@ -54,7 +50,7 @@ class TrainConfig:
         help="Embed each id as a vector of length N.",
         chosen_by="16; ffm 4",
         at_least=1,
-        at_most=_LONGEST,
+        at_most=LARGEST_LAYER,
         also="dim",
         panel="Model",
     )
@@ -91,7 +87,7 @@ class TrainConfig:
         help="Cut each integer column into N bins of equal frequency.",
         chosen_by="32, or 16 below 200k training rows",
         at_least=1,
-        at_most=_LONGEST,
+        at_most=LARGEST_LAYER,
         panel="Model",
     )
     init_scale: float | None = option(
@@ -201,23 +197,12 @@ class TrainConfig:
 
     def check_together(self) -> None:
         """Refuse layers that are not sizes."""
-        if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", self.hidden, re.ASCII):
-            raise UsageError(f"--hidden is {self.hidden[:80]!r}, expected sizes like 64,32")
-        sizes = self.hidden.split(",")
-        # Length first: Python refuses to read numbers of thousands of digits.
-        if (
-            any(len(size) > 7 or int(size) > _LONGEST for size in sizes)
-            or len(sizes) > _MOST_LAYERS
-        ):
-            raise UsageError(
-                f"--hidden is {self.hidden[:80]!r}, expected at most {_MOST_LAYERS} layers of at "
-                f"most {_LONGEST:,}"
-            )
+        layer_sizes(self.hidden)
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
         """``hidden`` as numbers."""
-        return tuple(int(size) for size in self.hidden.split(","))
+        return layer_sizes(self.hidden)
 
     def resolved(self, rows: int, thinned: int = 0, valid: int = 0) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
