@@ -116,7 +116,17 @@ def test_lines_are_of_one_form(predictor: Predictor) -> None:
         ([GOOD, VALID_LINE], "row 1 is of type bytes, expected a dictionary, as the first one"),
         ([VALID_LINE, GOOD], "row 1 is of type dict, expected a line, as the first one"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=[
+        "int",
+        "None",
+        "iterator",
+        "array",
+        "lazy",
+        "bytearray",
+        "none second",
+        "line second",
+        "dict second",
+    ],
 )
 def test_what_is_no_row(predictor: Predictor, rows: Any, words: str) -> None:
     assert words in refused(predictor, rows, UsageError)
