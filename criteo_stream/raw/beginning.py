@@ -119,7 +119,11 @@ def read_beginning(source: RawInput) -> Beginning:
 
 
 def _refuse_other_format(source: RawInput, head: bytes, compression: str | None) -> None:
-    if why := other_kind(head, source.path, compression):
+    path = source.path if source.member is None else Path(source.member)
+    packed = source.member is not None or compression is not None
+    if compression and path.suffix in COMPRESSED_SUFFIXES:
+        path = path.with_suffix("")
+    if why := other_kind(head, path, compression, packed=packed):
         raise OtherFormatError(f"{source} {why}")
     # A plain log under such a name is read: some downloads decompress and keep the name.
     suffix = Path(source.short).suffix

@@ -25,7 +25,7 @@ _SKIPPABLE_FRAME: Final = b"\x2a\x4d\x18"
 _EXTRACT: Final = "is {what}: extract it ({command}) and give the logs that it held"
 _DECOMPRESS: Final = "is compressed by {what}: decompress it first ({command})"
 _CONVERT: Final = (
-    "is {what}, not lines of fields: write it as CSV with a header, python -c {command}"
+    "is {what}, not lines of fields: {extract}write it as CSV with a header, python -c {command}"
 )
 _OTHER: Final = "is {what}, not text: {command}"
 _WRITE: Final = "write its rows as CSV with the header label,I1,…,I13,C1,…,C26"
@@ -76,20 +76,26 @@ def compression_of(head: bytes) -> str | None:
     return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
 
 
-def other_kind(head: bytes, path: Path, compression: str | None) -> str | None:
+def other_kind(
+    head: bytes, path: Path, compression: str | None, *, packed: bool = False
+) -> str | None:
     """Why a file is no log, and what to do about it; None where its first bytes may be a log's.
 
     Args:
         head: first `HEAD_BYTES` of the decompressed content.
-        path: of the file.
+        path: of the file, once it is extracted and decompressed.
         compression: what it was decompressed from.
+        packed: whether it has to be extracted or decompressed first.
     """
     quoted = shlex.quote(str(path))
     for magic, (sentence, what, command) in _KINDS.items():
         if head.startswith(magic):
             if sentence is _CONVERT:
                 command = _in_polars(command, path)
-            return sentence.format(what=what, command=command.format(path=quoted))
+            else:
+                command = command.format(path=quoted)
+            extract = "extract it, then " if packed else ""
+            return sentence.format(what=what, command=command, extract=extract)
     if compression and compression_of(head):
         return "was compressed twice: decompress it once"
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):

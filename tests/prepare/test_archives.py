@@ -151,8 +151,9 @@ def test_an_archive_alone_is_all_its_logs(tmp_path: Path) -> None:
         assert [str(b.source) for b in found] == [f"{archive}::day_9", f"{archive}::day_10"]
         assert told == [f"{archive}: LICENSE, __MACOSX/._day_9, empty passed over"]
         assert warned == [
-            f"passed over: {archive}::rows.parquet is a Parquet file, not text: "
-            "write its rows as lines of tab-separated fields first"
+            f"passed over: {archive}::rows.parquet is a Parquet file, not lines of fields: extract "
+            "it, then write it as CSV with a header, python -c 'import polars as pl; "
+            """pl.scan_parquet("rows.parquet").sink_csv("rows.csv")'"""
         ]
         archive.unlink()
 

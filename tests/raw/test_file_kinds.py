@@ -72,9 +72,9 @@ CONVERTED = {
 def test_tables_of_other_programs_come_with_the_command_that_makes_them_logs(
     tmp_path: Path, kind: str
 ) -> None:
-    path = tmp_path / "a $HOME's table"
+    path = tmp_path / "a $HOME's {table}"
     path.write_bytes(CONVERTED[kind]())
-    with pytest.raises(InputError, match=f"table is {kind}, not lines of fields") as refused:
+    with pytest.raises(InputError, match=f"table}} is {kind}, not lines of fields") as refused:
         beginning_of(path)
     command = shlex.split(str(refused.value).partition("a header, ")[2])
     subprocess.run([sys.executable, *command[1:]], check=True)
