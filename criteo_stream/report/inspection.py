@@ -9,6 +9,7 @@ from criteo_stream.base.errors import CriteoStreamError, InputError
 from criteo_stream.base.options import declared
 from criteo_stream.base.paths import user_path
 from criteo_stream.base.schema import SPLITS
+from criteo_stream.base.terminal import wrapped
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.thinning import negatives_kept
@@ -189,7 +190,7 @@ def _inspect_run(path: Path, *, verify: bool) -> Inspection:
     if record.from_run:
         text.append(f"begun with the weights of {record.from_run}")
     if best:
-        text.append(f"best at step {best.step:,}: {best.text()}")
+        text += [f"best at step {best.step:,}:", f"  {best.text()}"]
     text += _option_lines(record.config)
     total = format_size(sum(tensor.bytes for tensor in layers.values()))
     text += [
@@ -222,11 +223,16 @@ def _option_lines(config: ResolvedConfig) -> list[str]:
         if name not in ("model", *main) and value != known[name].default
     ]
     text = {
-        name: flag(name) if value is True else f"{flag(name)} {value}"
+        name: flag(name) if value is True else f"{flag(name)}\xa0{value}"
         for name, value in values.items()
     }
     lines = [("options", main), ("other than by default", others)]
-    return [f"{what}: {', '.join(text[n] for n in names)}" for what, names in lines if names]
+    return [
+        line
+        for what, names in lines
+        if names
+        for line in wrapped(f"{what}: {', '.join(text[n] for n in names)}")
+    ]
 
 
 def _share(part: int, whole: int) -> str:
