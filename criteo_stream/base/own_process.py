@@ -1,70 +1,64 @@
 """A call in a process of its own: what it leaves in memory goes with the process."""
 
+import importlib
+import json
+import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from subprocess import PIPE, Popen
+from typing import Any
 
+from criteo_stream.base import errors
 from criteo_stream.base.errors import CriteoStreamError
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
-
-def in_own_process(
-    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-) -> Result:
+def in_own_process(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function of a module there, and wait for it; an interruption here ends it.
 
     Args:
-        function: what to call; it, its arguments and its result can be sent to a process.
-        *args: its arguments.
-        **kwargs: its arguments by name.
+        function: what to call; its arguments and its result are plain values, as JSON has them.
+        *arguments: by position.
 
     Raises:
-        Exception: what the function raised.
-        CriteoStreamError: the process was ended from outside.
+        CriteoStreamError: what the function raised, or the process was ended from outside.
+        RuntimeError: the function raised anything else, with its traceback.
     """
-    context = get_context("spawn")  # a fork would share what is in memory here
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(sender, function, args, kwargs), daemon=True)
-    process.start()
-    sender.close()
-    result, error = None, None
-    try:
-        result, error = receiver.recv()
-    except EOFError:
-        process.join()
-        code = process.exitcode or 0
+    path = [str(entry) for entry in sys.path]
+    program = f"import sys; sys.path[:] = {path!r}; from {__name__} import serve; serve()"
+    call = [function.__module__, function.__name__, arguments]
+    with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as process:
+        try:
+            answer, _ = process.communicate(json.dumps(call).encode())
+        except BaseException:
+            process.terminate()
+            raise
+    if not answer:
+        code = process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise CriteoStreamError(
             f"the process of {function.__name__.strip('_')} was ended ({how}): see whether memory "
             "ran out, and run the same command again"
-        ) from None
-    except BaseException:
-        process.terminate()
-        raise
-    finally:
-        process.join()
-        receiver.close()
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
+        )
+    kind, result = json.loads(answer)
+    if kind is not None:
+        raise getattr(errors, kind, RuntimeError)(result)
+    return result
 
 
-def _serve(
-    sender: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    """Do the call, and send its result or what it raised."""
+def serve() -> None:
+    """Do the call that standard input asks for, and answer on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the one who waits ends this
-    result, failed = None, None
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed is no answer
+    module, name, arguments = json.load(sys.stdin)
+    answer: tuple[str | None, Any]
     try:
-        result = function(*args, **kwargs)
-    except Exception as error:
-        if not isinstance(error, CriteoStreamError):
-            error.add_note(traceback.format_exc())  # a traceback cannot be sent
-        failed = error
-    with sender:
-        sender.send((result, failed))
+        answer = (None, getattr(importlib.import_module(module), name)(*arguments))
+    except CriteoStreamError as error:
+        answer = (type(error).__name__, str(error))
+    except Exception:
+        answer = (RuntimeError.__name__, traceback.format_exc())
+    with answers:
+        json.dump(answer, answers)

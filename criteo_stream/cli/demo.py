@@ -63,9 +63,10 @@ def run_demo(
     rates: dict[str, float] = {}
 
     # Each in a process of its own: what it leaves in memory is no memory of training.
-    truth, rates["synthesise"] = in_own_process(_synthesise, raw, rows, seed, quiet=quiet)
-    rates["preprocess"], preparing_bytes = in_own_process(_prepare, raw, data, rows, quiet=quiet)
-
+    truth, rates["synthesise"] = in_own_process(_synthesise, str(raw), rows, seed, quiet)
+    preparing_bytes, rates["preprocess"] = in_own_process(
+        _prepare, str(raw), str(data), rows, quiet
+    )
     trainer = Trainer(data, run, TrainConfig(seed=seed), quiet=quiet)
     trained = trainer.fit()
     rates["train"] = trained.rows_per_second
@@ -104,23 +105,23 @@ def run_demo(
 
 
 def _synthesise(
-    raw: Path, rows: int, seed: int, *, quiet: bool
+    raw: str, rows: int, seed: int, quiet: bool
 ) -> tuple[dict[str, str | int | float | None], float]:
     """Write the raw log; the best that is possible on it, and rows a second."""
     from criteo_stream.synthetic import write_synthetic
 
     start = time.perf_counter()
     with Progress("synthesise", rows, quiet=quiet) as bar:
-        truth = write_synthetic(raw, rows, seed, progress=bar.advance)
+        truth = write_synthetic(Path(raw), rows, seed, progress=bar.advance)
     return truth, rows / (time.perf_counter() - start)
 
 
-def _prepare(raw: Path, data: Path, rows: int, *, quiet: bool) -> tuple[float, int]:
-    """Prepare it; rows a second, and the peak of memory in bytes."""
+def _prepare(raw: str, data: str, rows: int, quiet: bool) -> tuple[int, float]:
+    """Prepare it; the peak of memory in bytes, and rows a second."""
     from criteo_stream.prepare.pipeline import preprocess
 
     prepared = preprocess(raw, data, quiet=quiet)
-    return rows / prepared.seconds, prepared.peak_memory_bytes
+    return prepared.peak_memory_bytes, rows / prepared.seconds
 
 
 def _claim(out: Path, *, force: bool) -> None:

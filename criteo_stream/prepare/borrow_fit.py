@@ -48,7 +48,7 @@ def borrow_fit(workspace: Workspace, source: Path) -> Fit:
             made_from=manifest.fit_fingerprint,
             distinct=categorical.distinct,
             oov=categorical.oov,
-            digest=None,
+            digest=manifest.fit_digests.get(column, manifest.fit_fingerprint),
             vocabulary=copied,
             lookup=Written.of(lookup),
             counts=None,

@@ -91,7 +91,6 @@ def collect_fit(
             digests[column] = quantiles_digest(table.arrays, found.missing, mean)
             numeric.append(_numeric_column(column, found, record.distinct))
         else:
-            assert record.digest is not None, f"{column} is of a borrowed fit"
             digests[column] = record.digest
             number = CATEGORICAL_COLUMNS.index(column)
             categorical.append(

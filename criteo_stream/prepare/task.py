@@ -112,5 +112,5 @@ def _other(out: Path, key: str, found: Any, wanted: Any) -> OutputError:
 
 
 def _shown(value: Any) -> str:
-    text = ", ".join(value) if isinstance(value, list | tuple) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) < 200 else text[:200] + "…"

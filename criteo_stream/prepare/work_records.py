@@ -210,8 +210,8 @@ class FittedCategorical:
     """Distinct values in the training rows, rare ones included."""
     oov: Count
     """Training rows whose value has no id of its own."""
-    digest: Fingerprint | None
-    """Of the known values, see `fit_fingerprint`; None where the fit is borrowed."""
+    digest: Fingerprint
+    """Of the known values, see `fit_fingerprint`; an older fit that is borrowed has its own."""
     vocabulary: Written
     lookup: Written
     counts: Written | None

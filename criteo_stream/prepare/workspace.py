@@ -166,6 +166,8 @@ class Workspace:
                 f"{self.data.path} holds unfinished work of another version of this package: "
                 f"finish it with that version, or {RESTART}"
             )
+        if not isinstance(task.get("package_version"), str):
+            raise damaged(self._task, "package_version is no text")
         return task
 
     def finished_blocks(self, source: int, task: str) -> list[BlockRecord]:

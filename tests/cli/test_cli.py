@@ -170,7 +170,8 @@ def test_keys_of_every_json(raw: Path, data: Path, trained: Path, tmp_path: Path
     keys = {"steps", "rows", "rows_per_second", "seconds", "peak_memory_bytes", "best"}
     assert keys | {"resumed_from"} <= again.keys()
     figures = {"auc", "log_loss", "ne", "calibration"}
-    assert again["best"].keys() == {"epoch", "step"} | figures
+    of_all_rows = {"valid_rows", "whole_auc", "whole_log_loss"}
+    assert again["best"].keys() == {"epoch", "step"} | of_all_rows | figures
     evaluated = last_json(run("evaluate", trained, "--split", "valid", "--json"))
     figures |= {"rows", "positives", "auc_interval", "log_loss_interval", "calibration_curve"}
     assert evaluated.keys() == figures

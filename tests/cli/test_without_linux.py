@@ -30,9 +30,10 @@ except FileNotFoundError:
 
 
 def run(environment: dict[str, str], *arguments: str | Path) -> dict[str, Any]:
+    # A process begins with the largest size of the one that starts it: a shell is small.
     done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-m", "criteo_stream",
-         *map(str, arguments), "--json"],
+        ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-W", "error::RuntimeWarning",
+         "-m", "criteo_stream", *map(str, arguments), "--json"],
         env=environment, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

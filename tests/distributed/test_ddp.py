@@ -88,7 +88,7 @@ def test_more_ranks_than_lanes_is_refused_once(data: Path, tmp_path: Path) -> No
     running = start(train(data, tmp_path / "run", lanes=1), tmp_path, ranks=2)
     # The first rank tells why and has the code for it; the other only knows that it failed.
     assert running.wait(60) == [2, 1]
-    assert "2 ranks cannot share 1 lanes" in running.text(0)
+    assert "2 ranks cannot share 1 lane:" in running.text(0)
     assert running.text(1) == ""
 
 

@@ -65,6 +65,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     work = tmp_path / "work"
     monkeypatch.setenv("CRITEO_WORK", str(work))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the command line's, which shows nothing
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     if REAL_ROWS.exists():

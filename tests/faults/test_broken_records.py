@@ -70,10 +70,11 @@ def may_be_right(where: str, way: str, before: Any, value: Any) -> bool:
         return where in FREE["text"] and way != ("NUL in text" if where == "data.path" else "")
     if way == "missing":
         return where in ("rejected", "times", "format", "start", "count_files", "extension",
-                         "fit_digests")  # fmt: skip
+                         "fit_digests") or where.endswith(
+            ("valid_rows", "whole_auc", "whole_log_loss"))  # fmt: skip
     if way == "null":
         return where.endswith(("minimum", "maximum", "mean", "auc", "log_loss", "ne", "best",
-                               "calibration", "rejected", "extension"))  # fmt: skip
+                               "calibration", "rejected", "extension", "valid_rows"))  # fmt: skip
     if isinstance(before, float) or where.split(".")[-1] in ("minimum", "maximum", "mtime_ns"):
         return way in ("fraction", "negative", "64 bits and more")
     return (way == "list" and before == []) or (way == "object" and where == "start")

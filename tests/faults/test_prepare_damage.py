@@ -308,6 +308,8 @@ PLAUSIBLE = {
     ("thinned", "missing"),  # as in blocks that were read before there was such a thing
     *((f"rejects[0].{text}", way) for text in ("file", "reason", "text")
       for way in ("text", "empty text", "NUL in text")),
+    # Work goes on whatever version of the package began it.
+    *(("package_version", way) for way in ("text", "empty text", "NUL in text")),
     *((name, "missing") for name in ("valid", "test", "max_vocabulary", "fit_from")),
 }  # fmt: skip
 """What could be true, for all that the record says."""

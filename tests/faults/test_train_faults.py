@@ -146,7 +146,7 @@ MOMENTS = [
     Plan(target=CHECKPOINT + "shutil.rmtree", call=5),
     Plan(target="criteo_stream.runs.history:History.append", call=1),
     Plan(target="criteo_stream.runs.history:History.append", call=2, when="after"),
-    Plan(target="criteo_stream.train.recorder:measure", call=2, when="after"),
+    Plan(target="criteo_stream.train.recorder:Recorder._measured", call=2, when="after"),
     Plan(target="criteo_stream.runs.folder:write_bytes", call=1),
     Plan(target="criteo_stream.runs.folder:write_bytes", call=1, when="after"),
 ]

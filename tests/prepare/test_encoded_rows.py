@@ -129,7 +129,7 @@ def test_encoding_with_the_fit_of_another_set(made: Path, tmp_path: Path) -> Non
     # With fractions, they hold.
     split = prepare(raw, tmp_path / "split", fit_from=str(made), valid=0.5, test=0.0).manifest
     assert split.rows["valid"] > 150 < split.rows["train"]
-    with pytest.raises(DataSetError, match="not a complete data set"):
+    with pytest.raises(DataSetError, match="does not exist: check the path"):
         prepare(raw, tmp_path / "x", fit_from=str(tmp_path / "nothing"))
 
 

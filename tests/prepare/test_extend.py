@@ -220,7 +220,7 @@ def test_what_cannot_be_extended_is_said(raw: Path, sets: list[Path], tmp_path: 
         prepare(day, sets[0], extend=sets[0])
     with pytest.raises(UsageError, match="--extend and --fit-from exclude each other"):
         prepare(day, tmp_path / "x", extend=sets[0], fit_from=sets[0])
-    with pytest.raises(DataSetError, match="not a complete data set"):
+    with pytest.raises(DataSetError, match="does not exist: check the path"):
         prepare(day, tmp_path / "x", extend=tmp_path / "nothing")
     for name in ("vocabulary/C3.parquet", "counts/C4.parquet", "quantiles.parquet"):
         damaged = tmp_path / "damaged"

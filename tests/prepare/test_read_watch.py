@@ -40,7 +40,9 @@ def test_the_first_of_all_that_were_heard_of_is_named(
         assert (error.value.source, error.value.first.line) == first
         assert error.value.rejected == total
         assert str(error.value).startswith(f"day_{first[0]}, line {first[1]}: it is blank (")
-        assert f"({total} malformed lines so far, --max-bad-rows is {allowed})" in str(error.value)
+        lines = "line" if total == 1 else "lines"
+        told = f"({total} malformed {lines} so far, --max-bad-rows is {allowed})"
+        assert told in str(error.value)
 
 
 def test_more_lines_than_are_kept_count() -> None:

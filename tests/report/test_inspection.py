@@ -47,10 +47,11 @@ def test_a_run_tells_its_options_and_counts_parameters_alone(
     assert [buffer["layer"] for buffer in not_trained] == fixed
     assert set(fixed) <= {name for name, _ in model.named_buffers()}
     assert found.lines[-1] == f"not trained: {fixed[0]} (13 values)"
-    (main,) = (line for line in found.lines if line.startswith("options: "))
+    whole = "\n".join(found.lines).replace("\n  ", " ")
+    (main,) = (line for line in whole.split("\n") if line.startswith("options: "))
     for name in ("embedding-dim", "epochs 1", "batch-size", "learning-rate", "l2-embedding"):
         assert f"--{name} " in f"{main} ".replace(",", " ")
     assert f"--seed {options.get('seed', 0)}" in main
-    line = [line for line in found.lines if line.startswith("other than by default: ")]
+    line = [line for line in whole.split("\n") if line.startswith("other than by default: ")]
     assert line == ([f"other than by default: {', '.join(others)}"] if others else [])
     assert found.figures["options"]["epochs"] == 1  # type: ignore[index]

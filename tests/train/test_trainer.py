@@ -258,8 +258,9 @@ def test_the_history_is_a_frame_that_can_be_drawn(data: Path, tmp_path: Path) ->
     assert made.history.to_dicts() == [line.to_dict() for line in result.history]
     drawn, same = plot(made.history, "auc"), plot(result.history, "auc", tmp_path / "auc.png")
     for figure in (drawn, same):
-        (line,) = figure.axes[0].lines
+        line, star = figure.axes[0].lines
         assert list(line.get_ydata()) == [evaluation.auc for evaluation in result.history]
+        assert list(star.get_ydata()) == [max(evaluation.auc for evaluation in result.history)]
         assert figure._repr_png_().startswith(b"\x89PNG")
     assert (tmp_path / "auc.png").exists()
 
@@ -519,7 +520,7 @@ def test_evaluate_and_predict_refuse_in_words(data: Path, tmp_path: Path) -> Non
     no_valid = tiny_set(tmp_path / "no_valid", valid=(), test=(270,))
     with pytest.raises(DataSetError, match=r"valid split of .* is empty"):
         trainer(data, tmp_path / "run").evaluate("valid", data=no_valid)
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="does not exist: check the path of the run"):
         trainer(data, tmp_path / "none").evaluate()
 
 
@@ -594,7 +595,7 @@ assert preprocess.__module__.startswith("criteo_stream.prepare")
 
 def test_the_model_is_there_after_training(data: Path, tmp_path: Path) -> None:
     made = trainer(data, tmp_path / "run", epochs=2, evaluate_every=100)
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="does not exist: check the path of the run"):
         made.model  # noqa: B018
     made.fit()
     best = weights_in(CheckpointFolder(tmp_path / "run" / "checkpoints").load_best().tensors)
