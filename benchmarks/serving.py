@@ -72,7 +72,8 @@ def row_of(model: str, what: str, milliseconds: Sequence[float], rate: float) ->
 def in_process(model: str, asked: Predictor, lines: list[str], times: int) -> list[dict[str, Any]]:
     """One row at a time, and batches."""
     rows = []
-    for form, kind in ((lines, "line"), ([as_dict(line) for line in lines], "dictionary")):
+    dicts = [as_dict(line) for line in lines]
+    for form, one, many in ((lines, "line", "lines"), (dicts, "dictionary", "dictionaries")):
         for size in (1, BATCH):
             parts: list[Any] = [form[i : i + size] for i in range(0, len(form), size)]
             found = latencies(
@@ -80,7 +81,7 @@ def in_process(model: str, asked: Predictor, lines: list[str], times: int) -> li
                 times if size == 1 else max(100, times // 10),
             )
             rate = size * len(found) / sum(found) * 1000
-            name = f"1 {kind}" if size == 1 else f"{size} as {kind}"
+            name = f"1 {one}" if size == 1 else f"{size} {many}"
             rows.append(row_of(model, name, found, rate))
     return rows
 
