@@ -61,8 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = _temporary_folder() / f"criteo-stream-{os.getpid()}"
         os.environ["MPLCONFIGDIR"] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if not has_colours(sys.stdout) and "FORCE_COLOR" not in os.environ:
-        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"  # in CI, Typer colours pipes as well
     os.environ["MPLBACKEND"] = "agg"  # nothing is shown; an unknown one would end the command
     sys.exit(_code(None if arguments is None else list(arguments)))
 
