@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 
 from criteo_stream.base.errors import CriteoStreamError
-from criteo_stream.base.terminal import has_colours, open_standard_streams, say, say_lines
+from criteo_stream.base.terminal import open_standard_streams, say, say_lines
 
 from criteo_stream.cli import preprocess as _preprocess  # isort: skip
 from criteo_stream.cli import train as _train  # isort: skip
