@@ -229,6 +229,7 @@ class TrainConfig:
         by_model = defaults_of(self.model)
         epochs = self.epochs or min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3)
         plan = planned(rows, epochs, valid, patient=self.patience > 0)
+        every = plan.every if self.evaluate_every is None else self.evaluate_every
         chosen = {
             "embedding_dim": by_model.embedding_dim,
             "init_scale": by_model.init_scale,
@@ -238,8 +239,9 @@ class TrainConfig:
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, rows_in_batch / 2048)):.3g}"),
             "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),
-            "evaluate_every": plan.every,
-            "evaluate_rows": 0 if self.evaluate_every == 0 else plan.rows,
+            "evaluate_every": every,
+            # Where all evaluations are at ends of epochs, they compare on the whole split.
+            "evaluate_rows": plan.rows if every else 0,
         }
         given = {name: value for name, value in self.to_dict().items() if value is not None}
         return ResolvedConfig(**chosen | given)
