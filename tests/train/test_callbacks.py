@@ -73,6 +73,21 @@ def test_what_they_raise_is_raised_and_told(data: Path, tmp_path: Path) -> None:
     assert fit(data, tmp_path / "run").finished, "the run goes on without it"
 
 
+def test_what_they_raise_when_told_of_an_error_hides_nothing(data: Path, tmp_path: Path) -> None:
+    class Broken(Listener):
+        def on_evaluation(self, evaluation: HistoryLine, *, best: bool) -> None:
+            raise ZeroDivisionError("mine")
+
+        def on_error(self, error: BaseException) -> None:
+            raise OSError("no connection")
+
+    other = Listener()
+    with pytest.raises(ZeroDivisionError, match="mine") as raised:
+        trainer(data, tmp_path / "run", callbacks=[Broken(), other]).fit()
+    assert other.heard[-1] == ("error", ZeroDivisionError)
+    assert "no connection" in raised.value.__notes__[0]
+
+
 def test_what_is_no_callback_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"criteo_stream\.Callback"):
         trainer(data, tmp_path / "run", callbacks=[print])
