@@ -108,7 +108,8 @@ def test_a_folder_of_an_older_version_goes_on(raw: Path, whole: Path, tmp_path: 
         "hidden": "64,32", "bilinear": "each", "pairs": "inner", "layer_norm": False,
         "numeric": "both", "bins": None, "init_scale": None, "epochs": 1, "batch_size": 64,
         "learning_rate": None, "epsilon": None, "warmup": 0.02, "l2_linear": 0.0,
-        "l2_embedding": None, "seed": 0, "lanes": 16, "evaluate_every": 0, "metric": "auc", "patience": 0,
+        "l2_embedding": None, "seed": 0, "lanes": 16, "evaluate_every": 0,
+        "metric": "auc", "patience": 0,
     })  # fmt: skip
     go(days, out)
     assert table(out) == table(whole)
