@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
+import wandb
 
 from criteo_stream import Callback, HistoryLine, RunStart, TrainResult
 from criteo_stream.base.errors import RunError, UsageError
@@ -227,3 +229,23 @@ def test_wandb_offline_goes_on_with_one_id(data: Path, tmp_path: Path) -> None:
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2
     assert all(notes[0]["id"] in log.name for log in logs)
+
+
+def test_a_lost_connection_to_wandb_is_one_sentence(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut:
+        id, summary = "abc", SimpleNamespace(update=lambda figures: None)
+
+        def log(self, figures: Any, step: int) -> None:
+            raise wandb.errors.CommError("connection lost")
+
+        def finish(self, exit_code: int) -> None:
+            raise wandb.errors.CommError("connection lost")
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Cut())
+    with pytest.raises(RunError, match=r"cannot be reached \(connection lost\): .* continues"):
+        fit(data, tmp_path / "run", logger=["wandb"])
+    assert fit(data, tmp_path / "run").finished
+    with pytest.raises(RunError, match="connection lost"):
+        fit(data, tmp_path / "run", logger=["wandb"])
