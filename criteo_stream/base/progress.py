@@ -1,7 +1,6 @@
 """Progress of long work: a bar on a terminal or in a notebook, elsewhere a line now and then."""
 
 import importlib.util
-import os
 import sys
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Any, Final, Self, TextIO
 from tqdm import tqdm
 
 from criteo_stream.base.amounts import counted
-from criteo_stream.base.terminal import ForgivingStream, visible
+from criteo_stream.base.terminal import ForgivingStream, has_colours, visible
 
 _PLAIN_SECONDS: Final = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -112,7 +111,7 @@ class Progress:
         if self._plain or (self._notebook and not self._bar.disable):
             self._stream.write(line + "\n")
         elif not self._bar.disable:
-            if highlight and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+            if highlight and has_colours(self._stream):
                 line = f"\x1b[32m{line}\x1b[0m"
             self._bar.write(line, file=self._stream)
 

@@ -19,7 +19,7 @@ PANELS: Final = (
     "Splits",
     "Encoding",
     "Model",
-    "Optimiser",
+    "Optimizer",
     "Evaluation",
     "Checkpoints",
     "Performance",

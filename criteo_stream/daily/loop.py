@@ -1,7 +1,7 @@
 """Progressive validation (Blum, Kalai and Langford 1999): predict each day, then learn from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,7 @@ def progressive(
         CriteoStreamError: as `preprocess`, `Trainer.fit` and `evaluate_run`.
     """
     options = ProgressiveOptions(keep=keep)
-    if config is None or config.epochs is None:
-        config = TrainConfig(**{**(to_dict(config) if config else {}), "epochs": 1})
+    config = _settled(config or TrainConfig())
     folder = ProgressiveFolder(user_path(out))
     days = _Days(
         folder=folder,
@@ -98,6 +97,13 @@ def progressive(
     )
     inputs = [raw] if isinstance(raw, str | Path) else list(raw)
     return days.run(inputs)
+
+
+def _settled(config: TrainConfig) -> TrainConfig:
+    """One epoch a day, and no evaluation before its end: a day has no valid split."""
+    # As folders of all versions record it.
+    settled: dict[str, Any] = {"epochs": 1, "evaluate_every": 0}
+    return replace(config, **{n: v for n, v in settled.items() if getattr(config, n) is None})
 
 
 @dataclass(kw_only=True)

@@ -32,7 +32,7 @@ def scored(
     """This rank's share of a split, batch by batch: each model's logits [B], and labels [B].
 
     Logits are those of the split's own rows, also where its negatives were thinned. With
-    ``batches``, only those are scored, and nothing is read.
+    ``batches``, only those are scored, and no others are read.
     """
     training = [model.training for model in models]
     for model in models:
@@ -64,7 +64,10 @@ def measure(
     return metrics
 
 
-def first_batches(dataset: CriteoDataset, number: int, workers: int = 1) -> list[Batch]:
+def first_batches(
+    dataset: CriteoDataset, number: int, workers: int = 1, *, pin_memory: bool = False
+) -> Iterator[Batch]:
     """This rank's share of the first batches of a split, each with rows from all over it."""
-    with closing(iter(CriteoLoader(dataset, workers=workers))) as loaded:
-        return list(islice(loaded, number))
+    loader = CriteoLoader(dataset, workers=workers, pin_memory=pin_memory)
+    with closing(iter(loader)) as loaded:
+        yield from islice(loaded, number)

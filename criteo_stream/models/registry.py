@@ -4,7 +4,6 @@ A new model of ours is a class in a file of this folder, a line in `MODELS`, and
 `criteo_stream.runs.model_names.MODEL_NAMES`, which is known without loading PyTorch.
 """
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -17,6 +16,7 @@ from torch import nn
 from criteo_stream.base.errors import UsageError
 from criteo_stream.base.random_numbers import RandomNumbers
 from criteo_stream.base.schema import FEATURE_COLUMNS
+from criteo_stream.base.spelling import nearest
 from criteo_stream.data.manifest import Manifest
 from criteo_stream.data.thinning import click_rate
 from criteo_stream.models.bilinear import BilinearFFM
@@ -128,10 +128,10 @@ def _imported(path: str) -> type[nn.Module]:
         ) from error
     found = getattr(module, name, None)
     if not isinstance(found, type) or not issubclass(found, nn.Module):
-        near = difflib.get_close_matches(name, vars(module), 1)
+        near = nearest(name, vars(module)) if found is None else None
         raise UsageError(
             f"--model {path}: {module_name} has no torch.nn.Module class {name!r}"
-            + (f" (did you mean {near[0]}?)" if near and found is None else "")
+            + (f" (did you mean {near}?)" if near else "")
         )
     return found
 

@@ -66,8 +66,8 @@ class LineReader:
         if len(bare) < _PARSED_LINES:
             return self._read(bare, first_row)
         text = b"".join(line + b"\n" for line in bare)
-        if text.count(b"\n") != len(bare):
-            return self._read(bare, first_row)  # says which row holds several lines
+        if text.count(b"\n") != len(bare) or b"\r" in text:
+            return self._read(bare, first_row)  # says which row holds more than a line
         source = RawInput(Path("rows"))
         chunk = Chunk(source=source, first_line=0, lines=len(bare), parts=[text])
         parsed = parse_chunk(chunk, self._layout)

@@ -131,7 +131,7 @@ def _advice(column: str, value: bytes) -> str:
             " (pandas writes integers so where a column has missing values: convert it by "
             "astype('Int64') before writing)"
         )
-    if re.fullmatch(rb"[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?", value):
+    if re.fullmatch(rb"[-+]?[0-9]*(?:\.[0-9]+|\.?[0-9]+[eE][-+]?[0-9]+)", value):
         return " (round or scale other numbers to integers first)"
     return ""
 

@@ -103,14 +103,14 @@ class TrainConfig:
         help="Pass over the training split N times.",
         chosen_by="1, or up to 3 below 3M training rows; thinned rows count",
         at_least=1,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     batch_size: int | None = option(
         default=None,
         help="Train on batches of N rows, summed over all ranks.",
         chosen_by="512 to 8192, by number of training rows",
         at_least=1,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     learning_rate: float | None = option(
         default=None,
@@ -119,7 +119,7 @@ class TrainConfig:
         at_least=0,
         at_most=_LARGEST,
         also="lr",
-        panel="Optimiser",
+        panel="Optimizer",
     )
     epsilon: float | None = option(
         default=None,
@@ -127,21 +127,21 @@ class TrainConfig:
         chosen_by="1e-4; ffm 1e-5",
         at_least=1e-30,
         at_most=_LARGEST,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     warmup: float = option(
         default=0.02,
         help="Warm up the learning rate over this fraction of all steps.",
         at_least=0,
         below=1,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     l2_linear: float = option(
         default=0.0,
         help="Apply this L2 penalty to the linear weights of the ids in a batch.",
         at_least=0,
         at_most=_LARGEST,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     l2_embedding: float | None = option(
         default=None,
@@ -149,7 +149,7 @@ class TrainConfig:
         chosen_by="300 / training rows; ffm 100",
         at_least=0,
         at_most=_LARGEST,
-        panel="Optimiser",
+        panel="Optimizer",
     )
     seed: int = option(
         default=0,
@@ -229,6 +229,7 @@ class TrainConfig:
         by_model = defaults_of(self.model)
         epochs = self.epochs or min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3)
         plan = planned(rows, epochs, valid, patient=self.patience > 0)
+        every = plan.every if self.evaluate_every is None else self.evaluate_every
         chosen = {
             "embedding_dim": by_model.embedding_dim,
             "init_scale": by_model.init_scale,
@@ -238,8 +239,9 @@ class TrainConfig:
             "batch_size": batch_size,
             "learning_rate": float(f"{0.01 * math.sqrt(max(1, rows_in_batch / 2048)):.3g}"),
             "l2_embedding": float(f"{by_model.l2_total / rows:.2g}"),
-            "evaluate_every": plan.every,
-            "evaluate_rows": 0 if self.evaluate_every == 0 else plan.rows,
+            "evaluate_every": every,
+            # Where all evaluations are at ends of epochs, they compare on the whole split.
+            "evaluate_rows": plan.rows if every else 0,
         }
         given = {name: value for name, value in self.to_dict().items() if value is not None}
         return ResolvedConfig(**chosen | given)

@@ -66,6 +66,10 @@ class RowwiseSparseAdam(WithoutCompiler, torch.optim.SparseAdam):
         self._l2 = coefficients.to(self.param_groups[0]["params"][0].device)
         self._is_prepared = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("_has_l2", "_l2", "_is_prepared")}
+        return super().__getstate__() | own
+
     @overload
     def step(self, closure: None = None) -> None: ...
     @overload

@@ -1,7 +1,7 @@
 """One optimizer for a whole model, as a plain training loop and a scheduler expect it."""
 
 from collections.abc import Callable
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -45,6 +45,19 @@ class JointAdam(WithoutCompiler, torch.optim.Optimizer):
             self._parts.append(DenseAdam(dense, lr=lr, betas=betas, eps=eps))
         groups = [group for part in self._parts for group in part.param_groups]
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_parts": self._parts}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add dense parameters, which Adam updates."""
+        is_made = len(self.param_groups) == len(self._parts)
+        if is_made:
+            part = DenseAdam([self.defaults | param_group])
+            param_group = part.param_groups[0]
+        super().add_param_group(param_group)
+        if is_made:
+            self._parts.append(part)
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -66,4 +66,7 @@ class Callback:
         """`Trainer.fit` ends: the run is finished, or a signal stopped it (``result.finished``)."""
 
     def on_error(self, error: BaseException) -> None:
-        """`Trainer.fit` ends by an error, which is raised after this."""
+        """`Trainer.fit` ends by an error, which is raised after this.
+
+        What is raised here does not hide it: it is a note of that error.
+        """

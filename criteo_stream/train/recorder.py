@@ -1,6 +1,6 @@
 """Evaluations in the course of training: measured, written to the history, and told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -104,7 +104,7 @@ class Recorder:
             self._ranks,
             workers=self._workers,
             quiet=True,
-            batches=self._kept(valid, ends[-1]),
+            batches=self._first(valid, ends[-1]),
         )
         for number, ((logits,), label) in enumerate(scores, start=1):
             metrics.update(logits, label)
@@ -112,14 +112,15 @@ class Recorder:
                 found.append(self._figures(metrics))
         return found
 
-    def _kept(self, valid: CriteoDataset, batches: int) -> list[Batch] | None:
-        """The first batches, in memory from their first use on; None if they are too many."""
+    def _first(self, valid: CriteoDataset, batches: int) -> Iterable[Batch]:
+        """The first batches; in memory from their first use on, unless they are too many."""
         most = _MOST_KEPT // EVALUATION_BATCH
         number = valid.steps if valid.steps <= most else batches
         if number > most:
-            return None
+            pin_memory = self._ranks.device.type == "cuda"
+            return first_batches(valid, batches, self._workers, pin_memory=pin_memory)
         if not self._batches:
-            self._batches = first_batches(valid, number, self._workers)
+            self._batches = list(first_batches(valid, number, self._workers))
         return self._batches[:batches]
 
     def _figures(self, metrics: BinaryMetrics) -> Evaluation:

@@ -210,5 +210,8 @@ def _told_of_errors(callbacks: Sequence[Callback]) -> Iterator[None]:
         yield
     except BaseException as error:
         for callback in callbacks:
-            callback.on_error(error)
+            try:
+                callback.on_error(error)
+            except Exception as another:  # must hide neither the first nor the other callbacks
+                error.add_note(f"{callback!r} raised {another!r} when told of it")
         raise

@@ -1,7 +1,8 @@
 """Options and figures of a run for Weights & Biases; steps there are training rows."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -71,13 +72,8 @@ class WandbLogger(Callback):
             self._log(line)
 
     def _begun(self) -> Any:
-        try:
+        with self._explained():
             return self._wandb.init(**self._init)
-        except self._wandb.errors.Error as error:
-            raise RunError(
-                f"Weights & Biases cannot be reached ({error}): run wandb login, or set "
-                "WANDB_MODE=offline to keep the figures here"
-            ) from None
 
     def on_evaluation(self, evaluation: HistoryLine, *, best: bool) -> None:
         """Log the figures, unless they are logged already."""
@@ -86,14 +82,16 @@ class WandbLogger(Callback):
     def on_test(self, split: str, evaluation: DetailedEvaluation) -> None:
         """Put the figures of the best weights into the summary; the run there has ended."""
         run = self._begun()
-        run.summary.update(split_figures(split, evaluation))
-        run.finish(exit_code=0)
+        with self._explained():
+            run.summary.update(split_figures(split, evaluation))
+            run.finish(exit_code=0)
 
     def on_end(self, result: TrainResult) -> None:
         """Put the best figures into the summary, and end the run there."""
-        if result.best is not None:
-            self._run.summary.update(best_figures(result.best))
-        self._run.finish(exit_code=0)
+        with self._explained():
+            if result.best is not None:
+                self._run.summary.update(best_figures(result.best))
+            self._run.finish(exit_code=0)
 
     def on_error(self, error: BaseException) -> None:
         """End the run there as failed."""
@@ -103,6 +101,18 @@ class WandbLogger(Callback):
 
     def _log(self, line: HistoryLine) -> None:
         if line.rows > self._rows:
-            self._run.log(curves(line), step=line.rows)
+            with self._explained():
+                self._run.log(curves(line), step=line.rows)
             self._rows = line.rows
             write_json(self._note, {"id": self._run.id, "rows": self._rows})
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self._wandb.errors.Error as error:
+            raise RunError(
+                f"Weights & Biases cannot be reached ({error}): run wandb login, or set "
+                "WANDB_MODE=offline to keep the figures here; the same command again continues, "
+                "without --logger wandb too"
+            ) from None

@@ -9,6 +9,7 @@ import pytest
 
 from criteo_stream import TrainConfig, Trainer, evaluate_run, progressive
 from criteo_stream.base.errors import OutputError, UsageError
+from criteo_stream.base.records import write_record
 from criteo_stream.daily.folder import ProgressiveFolder
 from criteo_stream.daily.loop import ProgressiveResult
 from criteo_stream.data.manifest import Manifest
@@ -95,6 +96,23 @@ def test_more_days_go_on_where_it_ended(raw: Path, whole: Path, tmp_path: Path) 
     )
     again = go(days, out)
     assert again.days == result.days
+
+
+def test_a_folder_of_an_older_version_goes_on(raw: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    days = [raw / f"log_{day}" for day in range(len(ROWS))]
+    go(days[:2], out)
+    # As the first release recorded it: evaluations at the ends of epochs, on all rows.
+    write_record(out / "task.json", {
+        "min_count": 2, "test": 0.0, "valid": 0.0, "model": "fm", "embedding_dim": 4,
+        "hidden": "64,32", "bilinear": "each", "pairs": "inner", "layer_norm": False,
+        "numeric": "both", "bins": None, "init_scale": None, "epochs": 1, "batch_size": 64,
+        "learning_rate": None, "epsilon": None, "warmup": 0.02, "l2_linear": 0.0,
+        "l2_embedding": None, "seed": 0, "lanes": 16, "evaluate_every": 0,
+        "metric": "auc", "patience": 0,
+    })  # fmt: skip
+    go(days, out)
+    assert table(out) == table(whole)
 
 
 def test_only_so_many_days_are_kept(raw: Path, whole: Path, tmp_path: Path) -> None:

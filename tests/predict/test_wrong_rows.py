@@ -85,6 +85,7 @@ def test_a_number_too_long_to_show(predictor: Predictor) -> None:
         (b"", "the line is blank"),
         (VALID_LINE + b"\n" + VALID_LINE, "it holds several lines: give a list"),
         (VALID_LINE + b"\n\n", "it holds several lines"),
+        (VALID_LINE + b"\r\r", "expected 8 hex digits"),
         (VALID_LINE.replace(b"\t", b","), "it has commas between its fields: use tabs"),
         (b"\xff" + VALID_LINE, "byte 1 is not valid UTF-8"),
         ("\ud800" + VALID_LINE.decode(), "byte 1 is not valid UTF-8"),

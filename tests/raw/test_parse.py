@@ -270,3 +270,11 @@ def test_ids_are_checked_and_kept_on_request(layout: Layout, company: list[bytes
     for value, reason in NO_IDS.items():
         (found,) = parse(value + b"," + line + b"\n", layout).rejects
         assert re.match(reason, found.reason)
+
+
+@pytest.mark.parametrize("value", [b"2147483648", b"-2147483649", b"9" * 40, b"+5"])
+def test_a_whole_number_is_not_told_to_be_rounded(value: bytes) -> None:
+    reason = explain(with_field(INTEGER, value), KAGGLE)
+    assert reason is not None
+    assert "round" not in reason
+    assert "round" in str(explain(with_field(INTEGER, b"1e5"), KAGGLE))

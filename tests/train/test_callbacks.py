@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
+import wandb
 
 from criteo_stream import Callback, HistoryLine, RunStart, TrainResult
 from criteo_stream.base.errors import RunError, UsageError
@@ -71,6 +73,21 @@ def test_what_they_raise_is_raised_and_told(data: Path, tmp_path: Path) -> None:
         trainer(data, tmp_path / "run", callbacks=[broken, other]).fit()
     assert other.heard[-1] == ("error", ZeroDivisionError)
     assert fit(data, tmp_path / "run").finished, "the run goes on without it"
+
+
+def test_what_they_raise_when_told_of_an_error_hides_nothing(data: Path, tmp_path: Path) -> None:
+    class Broken(Listener):
+        def on_evaluation(self, evaluation: HistoryLine, *, best: bool) -> None:
+            raise ZeroDivisionError("mine")
+
+        def on_error(self, error: BaseException) -> None:
+            raise OSError("no connection")
+
+    other = Listener()
+    with pytest.raises(ZeroDivisionError, match="mine") as raised:
+        trainer(data, tmp_path / "run", callbacks=[Broken(), other]).fit()
+    assert other.heard[-1] == ("error", ZeroDivisionError)
+    assert "no connection" in raised.value.__notes__[0]
 
 
 def test_what_is_no_callback_is_refused(data: Path, tmp_path: Path) -> None:
@@ -212,3 +229,23 @@ def test_wandb_offline_goes_on_with_one_id(data: Path, tmp_path: Path) -> None:
     logs = sorted(run.glob("wandb/offline-run-*/*.wandb"))
     assert len(logs) == 2
     assert all(notes[0]["id"] in log.name for log in logs)
+
+
+def test_a_lost_connection_to_wandb_is_one_sentence(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut:
+        id, summary = "abc", SimpleNamespace(update=lambda figures: None)
+
+        def log(self, figures: Any, step: int) -> None:
+            raise wandb.errors.CommError("connection lost")
+
+        def finish(self, exit_code: int) -> None:
+            raise wandb.errors.CommError("connection lost")
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Cut())
+    with pytest.raises(RunError, match=r"cannot be reached \(connection lost\): .* continues"):
+        fit(data, tmp_path / "run", logger=["wandb"])
+    assert fit(data, tmp_path / "run").finished
+    with pytest.raises(RunError, match="connection lost"):
+        fit(data, tmp_path / "run", logger=["wandb"])

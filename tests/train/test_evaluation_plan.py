@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.metrics.measure import EVALUATION_BATCH
+from criteo_stream.metrics.streaming import BinaryMetrics
 from criteo_stream.predict.evaluate import evaluate_run
 from criteo_stream.runs.config import TrainConfig
 from criteo_stream.runs.config_file import read_record
@@ -53,6 +55,17 @@ def test_what_is_given_stays() -> None:
     assert TrainConfig(evaluate_every=0).resolved(10**8, valid=10**7).evaluate_rows == 0
 
 
+@pytest.mark.parametrize("epochs", [8, 10, 15, 40])
+def test_whole_splits_choose_the_best_where_no_others_are_measured(epochs: int) -> None:
+    config = TrainConfig(epochs=epochs).resolved(10**7, valid=10**6)
+    assert (config.evaluate_every, config.evaluate_rows) == (0, 0)
+
+
+def test_evaluations_asked_for_within_an_epoch_are_on_a_share() -> None:
+    config = TrainConfig(epochs=8, evaluate_every=10**6).resolved(10**7, valid=10**7)
+    assert (config.evaluate_every, config.evaluate_rows) == (10**6, 7 * ROWS_STEP)
+
+
 def test_rows_come_in_whole_batches() -> None:
     assert ROWS_STEP == EVALUATION_BATCH
 
@@ -74,11 +87,29 @@ def test_all_lines_are_of_the_same_rows_and_an_epoch_ends_with_all(
     if result.best == last:
         assert evaluate_run(run, "valid", quiet=True).auc == pytest.approx(last.whole_auc)
     assert "on 64 rows; AUC" in last.text()
-    # Rows that do not fit the memory are read again, to the same figures.
+
+
+def test_rows_that_do_not_fit_the_memory_are_read_again_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "EVALUATION_BATCH", 32)
+    monkeypatch.setattr("criteo_stream.train.assembly.EVALUATION_BATCH", 32)
+    data, run = tiny_set(tmp_path / "set"), tmp_path / "run"
+    fit(data, run, epochs=2, evaluate_every=300, evaluate_rows=50)
     monkeypatch.setattr(recorder, "_MOST_KEPT", 0)
+    seen = []
+    update = BinaryMetrics.update
+
+    def counted(self: BinaryMetrics, logits: Tensor, label: Tensor) -> None:
+        seen.append(len(label))
+        update(self, logits, label)
+
+    monkeypatch.setattr(BinaryMetrics, "update", counted)
     again = fit(data, tmp_path / "again", epochs=2, evaluate_every=300, evaluate_rows=50)
     assert outcome(tmp_path / "again") == outcome(run)
     assert again.finished
+    whole = CriteoDataset(data, "valid", 32).rows
+    assert sum(seen) == 2 * (64 + 64 + whole)
 
 
 def test_a_stopped_run_has_the_same_history(
