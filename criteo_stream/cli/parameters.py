@@ -19,7 +19,7 @@ PANELS: Final = (
     "Splits",
     "Encoding",
     "Model",
-    "Optimizer",
+    "Optimiser",
     "Evaluation",
     "Checkpoints",
     "Performance",

@@ -58,7 +58,8 @@ class Command(_PlainTypes, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, after a look at what follows each option that may be given several times."""
         repeatable = {name for p in self.params if getattr(p, "multiple", False) for name in p.opts}
-        if pair := _followed(args, repeatable):
+        many_inputs = any(p.param_type_name == "argument" and p.nargs < 0 for p in self.params)
+        if many_inputs and (pair := _followed(args, repeatable)):
             option, first, second = pair
             raise UsageError(
                 f"{second} follows {option} {first}: repeat the option for one more value "

@@ -103,14 +103,14 @@ class TrainConfig:
         help="Pass over the training split N times.",
         chosen_by="1, or up to 3 below 3M training rows; thinned rows count",
         at_least=1,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     batch_size: int | None = option(
         default=None,
         help="Train on batches of N rows, summed over all ranks.",
         chosen_by="512 to 8192, by number of training rows",
         at_least=1,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     learning_rate: float | None = option(
         default=None,
@@ -119,7 +119,7 @@ class TrainConfig:
         at_least=0,
         at_most=_LARGEST,
         also="lr",
-        panel="Optimizer",
+        panel="Optimiser",
     )
     epsilon: float | None = option(
         default=None,
@@ -127,21 +127,21 @@ class TrainConfig:
         chosen_by="1e-4; ffm 1e-5",
         at_least=1e-30,
         at_most=_LARGEST,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     warmup: float = option(
         default=0.02,
         help="Warm up the learning rate over this fraction of all steps.",
         at_least=0,
         below=1,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     l2_linear: float = option(
         default=0.0,
         help="Apply this L2 penalty to the linear weights of the ids in a batch.",
         at_least=0,
         at_most=_LARGEST,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     l2_embedding: float | None = option(
         default=None,
@@ -149,7 +149,7 @@ class TrainConfig:
         chosen_by="300 / training rows; ffm 100",
         at_least=0,
         at_most=_LARGEST,
-        panel="Optimizer",
+        panel="Optimiser",
     )
     seed: int = option(
         default=0,

@@ -121,3 +121,8 @@ def test_errors_have_colours_on_a_terminal_only() -> None:
             env=os.environ | {name: "true"}, capture_output=True, text=True, check=True, timeout=60,
         ).stdout  # fmt: skip
         assert "\x1b" not in help_text
+
+
+def test_a_repeatable_option_may_stand_before_the_only_input(tmp_path: Path) -> None:
+    done = processes.run(["train", "--logger", "tensorboard", str(tmp_path / "none"), "--out", "r"])
+    assert "does not exist: check the path of the data set" in done.stderr
