@@ -30,7 +30,8 @@ P = ParamSpec("P")
 
 app: Final = typer.Typer(
     name="criteo-stream",
-    help="Turn raw Criteo click logs of any size into a trained factorization machine, out of core.",
+    help="Turn raw Criteo click logs of any size into a trained factorization machine, "
+    "out of core.",
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

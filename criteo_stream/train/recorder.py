@@ -157,9 +157,7 @@ class Recorder:
     def _tell(self, line: HistoryLine, bar: Progress, *, best: bool) -> None:
         if self.latest is None:
             if self._valid is None:
-                bar.write(
-                    "the valid split is empty: the last weights are kept, without figures"
-                )
+                bar.write("the valid split is empty: the last weights are kept, without figures")
             bar.write(HEADING)
         worse = is_worse_than_the_rate(line)
         star = "best" if bar.is_ascii else "★ best"
