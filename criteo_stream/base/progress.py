@@ -124,12 +124,20 @@ class Progress:
             parts = [f"{self._stage}: {self._done:,} of {counted(self._total, unit)},"]
         else:
             parts = [f"{self._stage}: {counted(self._done, unit)},"]
-        parts.append(f"{rate:,.0f} {self._unit}/s")
+        speed = f"{rate:,.0f} {self._unit}/s"
         if done:
-            parts.append(f"in {seconds:.1f} s")
+            speed += f" in {seconds:.1f} s"
         elif self._total and rate:
-            parts.append(f"{(self._total - self._done) / rate:,.0f} s left")
+            speed += f", {_in_words((self._total - self._done) / rate)} left"
+        parts.append(speed)
         self.write(f"{' '.join(parts)}  {self._notes}".rstrip())
+
+
+def _in_words(seconds: float) -> str:
+    """A time to wait, in a unit that makes it a small number."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _in_notebook() -> bool:

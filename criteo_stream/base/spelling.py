@@ -2,11 +2,17 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+_SYNONYMS: Final = {"gpu": "cuda"}
+"""Words for a known one whose spelling is nearer to another: gpu is no misspelt cpu."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that is spelt most alike, whatever its case; None where none is near."""
     by_spelling = {name.lower(): name for name in known}
+    if (other := _SYNONYMS.get(word.lower())) in by_spelling:
+        return by_spelling[other]
     # Of two letters one may be wrong: fn for fm.
     found = difflib.get_close_matches(word.lower(), by_spelling, 1, 0.6 if len(word) > 3 else 0.5)
     return by_spelling[found[0]] if found else None

@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that ``--help`` loads neithe
 
 import functools
 import json
+import os
 import signal
 import sys
 import threading
@@ -29,7 +30,8 @@ P = ParamSpec("P")
 
 app: Final = typer.Typer(
     name="criteo-stream",
-    help="Raw Criteo click logs of any size to a trained factorization machine, out of core.",
+    help="Turn raw Criteo click logs of any size into a trained factorization machine, "
+    "out of core.",
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -84,10 +86,19 @@ def _registered(function: Callable[P, None], *, several_ranks: bool) -> Callable
         except BrokenPipeError:
             raise typer.Exit(1) from None
         except OSError as error:  # permissions, a lost disk: the system's words say it best
-            say(f"error: {error}")
+            say(f"error: {_in_words(error)}")
             raise typer.Exit(1) from None
 
     return app.command(cls=Command)(run)
+
+
+def _in_words(error: OSError) -> str:
+    """The file and the system's reason, without the number and Python's quotes."""
+    if error.strerror is None:
+        return str(error)
+    files = (error.filename, error.filename2)
+    names = " and ".join(os.fsdecode(name) for name in files if isinstance(name, str | bytes))
+    return f"{names}: {error.strerror}" if names else error.strerror
 
 
 def _expanded(value: Any) -> Any:

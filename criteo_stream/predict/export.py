@@ -143,7 +143,7 @@ def _refuse_foreign(folder: Path, loaded: LoadedRun) -> None:
     foreign = [path.name for path in found if not begun or path.name not in ours]
     if foreign:
         raise OutputError(
-            f"{folder} holds something else than an export ({foreign[0]}): choose another --out"
+            f"{folder} holds something other than an export ({foreign[0]}): choose another --out"
         )
 
 

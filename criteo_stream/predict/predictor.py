@@ -139,8 +139,8 @@ def _values_of(rows: Rows) -> Iterator[Int64Array]:
     kind: Any = str | bytes if lines else Mapping
     for number, row in enumerate(rows):
         if not isinstance(row, kind):
-            expected = "a line, as the first one" if lines else "a line or a dictionary"
-            expected = "a dictionary, as the first one" if number and not lines else expected
+            expected = "a line, like the first one" if lines else "a line or a dictionary"
+            expected = "a dictionary, like the first one" if number and not lines else expected
             raise UsageError(f"row {number} is of type {_type(row)}, expected {expected}")
     read: Any = LineReader(rows[0]) if lines else read_dicts  # type: ignore[arg-type]
     for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -95,6 +95,18 @@ def ranges_of(
     return []
 
 
+def refuse_unnamed_days(
+    inputs: Sequence[Beginning], options: PrepareOptions, named: Mapping[Path, RangeSplit]
+) -> None:
+    """Refuse a split by days of inputs that have none.
+
+    Raises:
+        UsageError: an input's name does not say which day it is.
+    """
+    if options.split == "terabyte" and not named:
+        _last_day(inputs)
+
+
 def share_thinned(
     inputs: Sequence[Beginning], options: PrepareOptions, named: Mapping[Path, RangeSplit]
 ) -> float:

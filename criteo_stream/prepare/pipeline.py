@@ -33,7 +33,11 @@ from criteo_stream.prepare.announce import (
     plan_text,
     reuse_text,
 )
-from criteo_stream.prepare.assign_splits import named_splits, share_thinned
+from criteo_stream.prepare.assign_splits import (
+    named_splits,
+    refuse_unnamed_days,
+    share_thinned,
+)
 from criteo_stream.prepare.build_manifest import build_manifest
 from criteo_stream.prepare.changed_inputs import (
     refuse_changed_since_made,
@@ -124,6 +128,7 @@ class _Preparation:
         for source in self.sources:
             if source.path.resolve().is_relative_to(out.resolve()):
                 raise UsageError(f"--out {out} holds the input {source}: choose another --out")
+        refuse_unnamed_days(self.inputs, options, self.named)
         self.share_thinned = share_thinned(self.inputs, options, self.named)
         self.stages: dict[str, dict[str, float]] = {}
         self.started = time.perf_counter()

@@ -55,7 +55,7 @@ def logs_in(
     if not found:
         raise InputError(
             f"{archive} holds no log, only {listed_members([m.name for m in members])}: name the "
-            f"member that is one ({archive}{MARK}MEMBER) to be told what is wrong with it"
+            f"member that is one ({archive}{MARK}MEMBER) to see what is wrong with it"
         )
     _refuse_mixed(archive, found)
     return found

@@ -25,5 +25,7 @@ def other_separator(line: bytes, expected: bytes) -> str | None:
     found = separator_of(line)
     if found == expected or line.count(found) < len(INTEGER_COLUMNS):
         return None
+    if b'"' in line:  # replacing the separators alone would leave the quotes
+        return "its fields are quoted: write them without quotes, with tabs or commas between"
     command = f"tr '{_AS_TR.get(found, found.decode())}' '\\t' < FILE > NEW"
     return f"its fields are separated by {_NAMES[found]}, expected tabs: {command}"

@@ -73,7 +73,8 @@ def write_report(
         quiet: show no progress.
 
     Raises:
-        UsageError: there is no run or no such split, or ``out`` is a folder.
+        UsageError: there is no run or no such split, or ``out`` is a folder or no
+            ``.html`` file.
         OutputError: ``out`` is a file that is not a report.
         RunError: a folder is not a run, or has no sound best checkpoint.
         DataSetError: a data set is missing, incomplete, of another fit, or the split is empty.
@@ -83,6 +84,8 @@ def write_report(
         raise UsageError("there is no run to report on: name its folder")
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}")
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"--out {out} must end in .html: a report is an HTML page")
     if out.exists() and not _is_report(out):
         raise OutputError(f"{out} exists and is not a report: choose another --out")
     facts = gather(runs, split, data=data, trust_model=trust_model, quiet=quiet)

@@ -28,7 +28,7 @@ _SINCE_THE_LINE_BEFORE: Final = ("train_loss", "rows_per_second", "waited_for_da
 
 def training_charts(runs: Sequence[RunFacts]) -> list[Chart]:
     """Figures of the evaluations during training, over the training rows seen."""
-    star_is = "★: the best weights, which all figures are of."
+    star_is = "★: the best weights, which all other figures describe."
     return [
         _over_rows(
             runs, "Log loss over training",

@@ -81,6 +81,8 @@ def gather(
     """
     if split not in SPLITS:
         raise UsageError(f"--split {split} is not known: use {', '.join(SPLITS)}")
+    for run in runs:  # before the first is evaluated, which may take long
+        RunFolder(run).read()
     found: list[RunFacts] = []
     for run, name in zip(runs, _names(runs), strict=True):
         with opened_split(run, split, data, trust_model=trust_model) as opened:

@@ -132,8 +132,8 @@ def _calibration(runs: Sequence[RunFacts], split: str) -> Chart:
     return Chart(
         key="calibration",
         title="Calibration curve",
-        note=f"Clicks that came over clicks predicted, in 20 parts of the {split} split with as "
-        "many rows each. Dashed: calibrated; bars: 95 % intervals.",
+        note=f"Observed click rate over predicted, in 20 equal parts of the {split} split. "
+        "Dashed: calibrated; bars: 95 % intervals.",
         figure=figure(
             traces,
             x=axis("predicted probability", range=[0, top]),
@@ -173,7 +173,7 @@ def _histogram(run: RunFacts, number: int, split: str, *, several: bool) -> Char
         figure=figure(
             traces,
             x=axis("predicted probability"),
-            y=axis("share of rows of a kind", ".0%"),
+            y=axis("share of each group", ".0%"),
             barmode="overlay",
             bargap=0,
         ),

@@ -149,10 +149,10 @@ def _calibration(run: RunFacts, *, only_if_off: bool = False) -> str:
     if abs(off) <= max(chance, _AS_GOOD_AS_ONE):
         if only_if_off:
             return ""
-        return f"Calibrated: {found.calibration:.3f} clicks predicted for each that came."
+        return f"Calibrated: {found.calibration:.3f} predicted clicks for each actual click."
     return (
         f"{'Predicts' if only_if_off else 'Not calibrated: it predicts'} {abs(off):.1%} "
-        f"{'more' if off > 0 else 'fewer'} clicks than came."
+        f"{'more' if off > 0 else 'fewer'} clicks than there were."
     )
 
 

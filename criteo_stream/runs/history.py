@@ -99,7 +99,9 @@ class History:
         """Drop lines of steps after a checkpoint's, and a last line that a crash cut short."""
         if self.path.exists():
             kept = [line for line in self.read() if line.step <= step]
-            write_bytes(self.path, "".join(map(_written, kept)).encode())
+            content = "".join(map(_written, kept)).encode()
+            if content != read_bytes(self.path):  # reports date a run by this file
+                write_bytes(self.path, content)
 
     def read(self) -> list[HistoryLine]:
         """All whole lines.

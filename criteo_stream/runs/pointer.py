@@ -46,7 +46,7 @@ def copied_step(path: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise RunError(
-        f"{path} is a folder that holds something else than a checkpoint: move it away, "
+        f"{path} is a folder that holds something other than a checkpoint: move it away, "
         "the run needs its name"
     )
 

@@ -158,12 +158,13 @@ class Recorder:
     def _tell(self, line: HistoryLine, bar: Progress, *, best: bool) -> None:
         if self.latest is None:
             if self._valid is None:
-                bar.write("the valid split is empty: there are no figures to choose the best by")
+                bar.write("the valid split is empty: the last weights are kept, without figures")
             bar.write(HEADING)
         worse = is_worse_than_the_rate(line)
         star = "best" if bar.is_ascii else "★ best"
-        mark = "NE > 1" if worse else star if best else ""
-        bar.write(row(line, mark), highlight=best and not worse)
+        known_best = best and self._valid is not None
+        mark = "NE > 1" if worse else star if known_best else ""
+        bar.write(row(line, mark), highlight=known_best and not worse)
         if line.has_both:
             bar.write(whole_row(line))
         if worse and not self._warned:

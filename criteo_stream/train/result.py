@@ -73,7 +73,12 @@ class TrainResult:
         if self.rows_per_second and self.peak_device_memory_bytes is not None:
             text += f" and {format_size(self.peak_device_memory_bytes)} on the GPU"
         lines = [text]
-        if self.best:
+        if self.best and not self.best.valid_rows:
+            lines.append(
+                f"weights of step {self.best.step:,} are kept: the valid split is empty, "
+                "so there are no figures to choose the best by"
+            )
+        elif self.best:
             lines += [f"best at step {self.best.step:,}:", f"  valid {self.best.text()}"]
         return [*lines, "but see the warning"] if self.warnings else lines
 

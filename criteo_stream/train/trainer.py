@@ -154,6 +154,9 @@ class Trainer:
             ).model.eval()
         return self._model
 
+    def __repr__(self) -> str:
+        return f"<Trainer of {self.config.model} on {self.data} into {self.folder.path}>"
+
     @property
     def history(self) -> "pl.DataFrame":
         """The evaluations so far, a row each; `criteo_stream.plot` draws them."""

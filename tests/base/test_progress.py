@@ -84,7 +84,7 @@ def test_a_plain_line_now_and_then(clock: Clock) -> None:
         assert not stream.getvalue()
         clock.now += 0.1
         bar.advance(500)
-        assert stream.getvalue() == "read: 2,000 of 4,000 rows, 100 rows/s 20 s left\n"
+        assert stream.getvalue() == "read: 2,000 of 4,000 rows, 100 rows/s, 20 s left\n"
         clock.now += 9.9
         bar.advance(500)
         assert stream.getvalue().count("\n") == 1
@@ -92,7 +92,7 @@ def test_a_plain_line_now_and_then(clock: Clock) -> None:
         clock.now += 0.1
         bar.advance(1500)
     assert stream.getvalue().splitlines()[1:] == [
-        "read: 4,000 of 4,000 rows, 150 rows/s 0 s left  loss 0.5",
+        "read: 4,000 of 4,000 rows, 150 rows/s, 0 s left  loss 0.5",
         "read: 4,000 of 4,000 rows, 150 rows/s in 20.0 s  loss 0.5",
     ]
 
@@ -180,8 +180,8 @@ def test_how_many_rows_there_are_may_be_known_later(clock: Clock, stream: io.Str
         assert "200/200" in shown[-1]
     else:
         assert shown == [
-            "read: 100 of 400 rows, 10 rows/s 30 s left",
-            "read: 200 of 200 rows, 10 rows/s 0 s left",
+            "read: 100 of 400 rows, 10 rows/s, 30 s left",
+            "read: 200 of 200 rows, 10 rows/s, 0 s left",
             "read: 200 of 200 rows, 10 rows/s in 20.0 s",
         ]
 
@@ -259,3 +259,15 @@ def test_a_notebook_has_a_bar_of_its_own_where_it_can_show_one(
     assert len(bars) == widgets
     if not widgets:
         assert "train: 10 of 10 rows" in text
+
+
+def test_a_long_wait_is_told_in_minutes_and_hours(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("read", 100_000, stream=stream) as bar:
+        for rows in (1000, 90_000):
+            clock.now += 100
+            bar.advance(rows)
+        clock.now += 10_000
+        bar.advance(1000)
+    left = [line.partition("rows/s, ")[2] for line in stream.getvalue().splitlines()[:3]]
+    assert left == ["2.8 h left", "20 s left", "15 min left"]

@@ -13,6 +13,11 @@ def test_the_nearest(word: str, near: str | None) -> None:
     assert nearest(word, ["fm", "ffm", "deepfm", "lr"]) == near
 
 
+def test_another_word_for_it_comes_before_a_likeness() -> None:
+    assert nearest("GPU", ["auto", "cpu", "cuda"]) == "cuda"
+    assert nearest("gpu", ["auto", "cpu"]) == "cpu"
+
+
 def test_messages() -> None:
     assert did_you_mean("--epoch", ["--epochs", "--keep"]) == ": did you mean --epochs?"
     assert did_you_mean("x", ["--epochs"]) == ""

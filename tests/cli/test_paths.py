@@ -98,3 +98,11 @@ def test_two_words_behind_a_list_option_are_refused(tmp_path: Path, option: str)
         assert code == 0, err
         assert f"train: {train}; " in err
         assert f"{split}: {a}, {b}" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder where nobody can write")
+def test_the_words_of_the_system_come_without_its_number(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "log.tsv", raw_lines(20))
+    done = processes.run(["preprocess", str(raw), "--out", "/proc/set"], {})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "error: /proc/set: No such file or directory"

@@ -72,6 +72,7 @@ def test_terabyte_split_halves_the_last_day(tmp_path: Path) -> None:
     assert "day_2 has 50 lines, the complete day has 196,792,019" in result.warnings[0]
     with pytest.raises(UsageError, match=r"--split terabyte needs inputs named day_0"):
         prepare(write_raw(tmp_path / "log.tsv", LINES[:10]), tmp_path / "x", split="terabyte")
+    assert not (tmp_path / "x").exists(), "a folder that was begun would refuse another --split"
 
 
 @pytest.mark.parametrize("options", [{"valid": 0.0, "test": 0.0}, {"valid": 0.9, "test": 0.05}])

@@ -207,6 +207,13 @@ def test_another_separator_is_named_with_the_command_that_replaces_it(
     assert converted.stdout.splitlines() == raw_lines(9)
 
 
+def test_quotes_are_named_where_other_separators_alone_would_leave_them(tmp_path: Path) -> None:
+    lines = [b'"' + line.replace(b"\t", b'","') + b'"' for line in raw_lines(9)]
+    with pytest.raises(InputError, match="its fields are quoted: write them without") as refused:
+        detect_layout(beginning_of(write_raw(tmp_path / "log.csv", lines)))
+    assert "tr '" not in str(refused.value)
+
+
 def test_layouts_do_not_mix(tmp_path: Path) -> None:
     lines = raw_lines(20)
     train = beginning_of(write_raw(tmp_path / "train.txt", lines))

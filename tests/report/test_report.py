@@ -218,9 +218,22 @@ def test_runs_on_other_data_are_not_paired(runs: list[Path], tmp_path: Path) -> 
     assert len(set(page.values("id"))) == len(page.values("id"))
 
 
+def test_every_run_is_looked_for_before_the_first_is_evaluated(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluated(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("criteo_stream.report.facts.opened_split", evaluated)
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        write_report([*runs, tmp_path / "nowhere"], tmp_path / "r.html", quiet=True)
+
+
 def test_what_cannot_be_reported_is_refused(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder: name a file"):
         write_report(runs, tmp_path, quiet=True)
+    with pytest.raises(UsageError, match=r"report\.pdf must end in \.html"):
+        write_report(runs, tmp_path / "report.pdf", quiet=True)
     with pytest.raises(UsageError, match="no run to report on"):
         write_report([], tmp_path / "r.html")
     with pytest.raises(UsageError, match="--split all"):

@@ -113,9 +113,9 @@ def test_an_order_that_may_be_chance_is_called_so(facts: RunFacts) -> None:
 @pytest.mark.parametrize(
     ("calibration", "expected"),
     [
-        (1.0, "Calibrated: 1.000 clicks predicted for each that came."),
-        (1.5, "Not calibrated: it predicts 50.0% more clicks than came."),
-        (0.5, "Not calibrated: it predicts 50.0% fewer clicks than came."),
+        (1.0, "Calibrated: 1.000 predicted clicks for each actual click."),
+        (1.5, "Not calibrated: it predicts 50.0% more clicks than there were."),
+        (0.5, "Not calibrated: it predicts 50.0% fewer clicks than there were."),
     ],
 )
 def test_calibration_is_told(facts: RunFacts, calibration: float, expected: str) -> None:

@@ -154,8 +154,11 @@ def test_a_finished_run_says_so(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(data, tmp_path / "run")
+    written = (tmp_path / "run" / "history.jsonl").stat().st_mtime_ns
     again = fit(data, tmp_path / "run", quiet=False)
     assert again.finished
+    now = (tmp_path / "run" / "history.jsonl").stat().st_mtime_ns
+    assert now == written, "a report dates the run by it"
     assert again.resumed_from == again.steps
     assert "already finished" in capsys.readouterr().err
 
@@ -389,9 +392,12 @@ def test_an_empty_valid_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert result.finished
     assert [line.auc for line in result.history] == [None, None]
     assert all(line.train_loss > 0 for line in result.history)
-    assert "valid split is empty" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "valid split is empty" in told
+    assert "★" not in told, "no line is the best of none"
+    assert "undefined" not in str(result)
     assert load_run(tmp_path / "run").step == result.steps
-    assert "undefined" in result.summary()
+    assert f"step {result.steps} are kept" in result.summary()
 
 
 def test_a_valid_split_of_one_label(tmp_path: Path) -> None:
