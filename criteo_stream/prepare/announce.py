@@ -40,7 +40,7 @@ def plan_text(
 
 
 def _workers_text(inputs: int, budget: MemoryBudget, cluster: str | None) -> str:
-    memory = f"{format_size(budget.total_bytes)} of memory"
+    memory = f"up to {format_size(budget.total_bytes)} of memory"
     if cluster is not None:
         threads = counted(budget.workers, "thread") if budget.workers else "all cores of its host"
         return f"{memory} and {threads} for each worker of {cluster}"
