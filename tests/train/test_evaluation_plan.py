@@ -42,6 +42,27 @@ def test_a_curve_has_points_and_its_cost_is_bounded(rows: int, epochs: int, vali
         assert read <= 0.3 * rows * epochs + small
 
 
+@given(st.integers(1, 10**10), st.integers(1, 30), st.integers(1, 10**9), st.integers(0, 10**12))
+def test_what_checkpoints_write_is_part_of_the_cost(
+    rows: int, epochs: int, valid: int, size: int
+) -> None:
+    plan = planned(rows, epochs, valid, patient=False, weights=size)
+    number = evaluations(plan, rows, epochs) - epochs  # the ends of epochs have theirs anyway
+    small = 6 * (ROWS_STEP + 60_000)
+    assert number * (min(plan.rows or valid, valid) + size // 42) <= 0.3 * rows * epochs + small
+    assert number <= evaluations(planned(rows, epochs, valid, patient=False), rows, epochs)
+
+
+def test_large_tables_are_written_less_often() -> None:
+    def config(ids: int, **options: object) -> TrainConfig:
+        return TrainConfig.from_dict(options, "here").resolved(3_200_025, valid=400_348, ids=ids)
+
+    assert config(0).evaluate_every == config(100_000).evaluate_every == 533_338
+    assert config(4_400_000).evaluate_every == 0
+    assert config(4_400_000, model="lr").evaluate_every == 800_007
+    assert config(500_000, model="ffm").evaluate_every == 0
+
+
 def test_with_patience_epochs_are_what_is_counted() -> None:
     config = TrainConfig(patience=2, epochs=20).resolved(10**6, valid=10**5)
     assert (config.evaluate_every, config.evaluate_rows) == (0, 0)
