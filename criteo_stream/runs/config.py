@@ -169,7 +169,7 @@ class TrainConfig:
         default=None,
         help="Evaluate after every ROWS training rows of an epoch, and at its end; 0 at its end "
         "only.",
-        chosen_by="up to 15 evaluations a run; with --patience at the ends of epochs",
+        chosen_by="up to 15 a run, fewer for large tables; with --patience at the ends of epochs",
         at_least=0,
         in_rows=True,
         panel="Evaluation",
@@ -204,10 +204,13 @@ class TrainConfig:
         """``hidden`` as numbers."""
         return layer_sizes(self.hidden)
 
-    def resolved(self, rows: int, thinned: int = 0, valid: int = 0) -> "ResolvedConfig":
+    def resolved(
+        self, rows: int, thinned: int = 0, valid: int = 0, ids: int = 0
+    ) -> "ResolvedConfig":
         """The same options with nothing left open, for a number of training rows.
 
-        ``thinned`` negative rows were left out beside them; the valid split has ``valid`` rows.
+        ``thinned`` negative rows were left out beside them; the valid split has ``valid`` rows, the
+        vocabularies have ``ids`` ids.
 
         * embedding_dim, init_scale and epsilon: 4, 0.03 and 1e-5 for ffm; else 16, 0.01 and 1e-4.
         * bins: 32, or 16 below 200,000 rows.
@@ -228,7 +231,8 @@ class TrainConfig:
         rows_in_batch = min(batch_size, rows)
         by_model = defaults_of(self.model)
         epochs = self.epochs or min(max(math.ceil(3_000_000 / (rows + thinned)), 1), 3)
-        plan = planned(rows, epochs, valid, patient=self.patience > 0)
+        width = 1 + by_model.vectors * (self.embedding_dim or by_model.embedding_dim)
+        plan = planned(rows, epochs, valid, patient=self.patience > 0, weights=ids * width)
         every = plan.every if self.evaluate_every is None else self.evaluate_every
         chosen = {
             "embedding_dim": by_model.embedding_dim,

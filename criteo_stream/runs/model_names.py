@@ -17,12 +17,15 @@ class ModelDefaults(NamedTuple):
     epsilon: float = 1e-4
     l2_total: float = 300
     """L2 coefficient of the vectors times the number of training rows."""
+    vectors: int = 1
+    """Embedding vectors of an id."""
 
 
 _DEFAULTS: Final = ModelDefaults()
 _DEFAULTS_OF: Final = {
     # As many vectors per id as there are fields, each in one pair only: their gradients are small.
-    "ffm": ModelDefaults(embedding_dim=4, init_scale=0.03, epsilon=1e-5, l2_total=100),
+    "ffm": ModelDefaults(embedding_dim=4, init_scale=0.03, epsilon=1e-5, l2_total=100, vectors=39),
+    "lr": ModelDefaults(vectors=0),
 }
 _UNUSED_BY: Final = {"lr": frozenset({"embedding_dim", "init_scale", "l2_embedding"})}
 """Open options that a model has no use for: a logistic regression has no vectors."""

@@ -103,7 +103,10 @@ class Trainer:
                 manifest = Manifest.read(self.data)
                 refuse_one_label(self.data, manifest)
                 config = self._shaped().resolved(
-                    manifest.rows["train"], manifest.thinned, manifest.rows["valid"]
+                    manifest.rows["train"],
+                    manifest.thinned,
+                    manifest.rows["valid"],
+                    sum(manifest.categories),
                 )
                 check_model(config)  # before the run's record names it
                 if ranks.is_writer:
