@@ -125,5 +125,6 @@ def test_errors_have_colours_on_a_terminal_only() -> None:
 
 
 def test_a_repeatable_option_may_stand_before_the_only_input(tmp_path: Path) -> None:
-    done = processes.run(["train", "--logger", "tensorboard", str(tmp_path / "none"), "--out", "r"])
+    words = ["train", "--logger", "tensorboard", str(tmp_path / "none"), "--out", "r"]
+    done = processes.run(words, {})
     assert "does not exist: check the path of the data set" in done.stderr

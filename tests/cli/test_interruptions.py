@@ -95,11 +95,13 @@ def test_predictions_do_not_replace_what_is_none(run: Path, raw: Path, tmp_path:
 
 
 def test_a_report_replaces_only_a_report(run: Path, tmp_path: Path) -> None:
-    config = run / "config.toml"
-    before = config.read_bytes()
+    page = tmp_path / "page.html"
+    page.write_text("<p>somebody's</p>")
     with pytest.raises(OutputError, match="is not a report"):
-        write_report([run], config, quiet=True)
-    assert config.read_bytes() == before
+        write_report([run], page, quiet=True)
+    assert page.read_text() == "<p>somebody's</p>"
+    with pytest.raises(UsageError, match=r"must end in \.html"):
+        write_report([run], run / "config.toml", quiet=True)
     for _ in range(2):
         write_report([run], tmp_path / "report.html", quiet=True)
 

@@ -112,7 +112,7 @@ def test_a_folder_with_something_else_is_left_alone(data: Path, tmp_path: Path) 
     fit(data, tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    with pytest.raises(OutputError, match=r"holds something else than an export \(file\)"):
+    with pytest.raises(OutputError, match=r"holds something other than an export \(file\)"):
         export_run(tmp_path / "run", "safetensors", tmp_path / "mine")
     with pytest.raises(UsageError, match=r"--format onx is not known: use onnx"):
         export_run(tmp_path / "run", "onx", tmp_path / "out")

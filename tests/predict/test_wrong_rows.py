@@ -113,9 +113,9 @@ def test_lines_are_of_one_form(predictor: Predictor) -> None:
         (np.zeros((2, 39)), "rows are of type numpy.ndarray"),
         (pl.LazyFrame({"I1": [1]}), "rows are of type polars.lazyframe.frame.LazyFrame"),
         (bytearray(b"ab"), "row 0 is of type int, expected a line or a dictionary"),
-        ([GOOD, None], "row 1 is of type NoneType, expected a dictionary, as the first one"),
-        ([GOOD, VALID_LINE], "row 1 is of type bytes, expected a dictionary, as the first one"),
-        ([VALID_LINE, GOOD], "row 1 is of type dict, expected a line, as the first one"),
+        ([GOOD, None], "row 1 is of type NoneType, expected a dictionary, like the first one"),
+        ([GOOD, VALID_LINE], "row 1 is of type bytes, expected a dictionary, like the first one"),
+        ([VALID_LINE, GOOD], "row 1 is of type dict, expected a line, like the first one"),
     ],
     ids=[
         "int",

@@ -122,7 +122,7 @@ def test_a_folder_of_others_is_left(data: Path, tmp_path: Path, name: str) -> No
     path.unlink()
     path.mkdir()
     (path / "notes.txt").write_text("theirs")
-    with pytest.raises(RunError, match="holds something else than a checkpoint: move it away"):
+    with pytest.raises(RunError, match="holds something other than a checkpoint: move it away"):
         fit(data, tmp_path / "run", **PLAN)
     assert (path / "notes.txt").read_text() == "theirs"
 
