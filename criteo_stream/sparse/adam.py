@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from criteo_stream.sparse.acceleration import Kernels, kernels, run
 from criteo_stream.sparse.deferred import deferred
@@ -16,6 +16,20 @@ from criteo_stream.sparse.table import table_zeros
 
 ROWS_AT_ONCE: Final = 4096
 """Rows to update at once on a CPU: they, their moments and gradient stay in the L2 cache."""
+
+
+def tables_and_others(model: nn.Module) -> tuple[list[nn.Embedding], list[nn.Parameter]]:
+    """The ``nn.Embedding(sparse=True)`` modules of a model, and the parameters of all the rest."""
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+    weights = {id(table.weight) for table in tables}
+    return tables, [p for p in model.parameters() if id(p) not in weights]
+
+
+def l2_of(table: nn.Embedding, linear: float, embedding: float) -> Tensor:
+    """L2 coefficients [d] of a table's columns, whose ``linear_columns`` come first."""
+    l2 = torch.full((table.embedding_dim,), embedding)
+    l2[: getattr(table, "linear_columns", 0)] = linear
+    return l2
 
 
 class WithoutCompiler(torch.optim.Optimizer):
@@ -77,10 +91,7 @@ class RowwiseSparseAdam(WithoutCompiler, torch.optim.SparseAdam):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update the rows that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         if not self._is_prepared:
             self.prepare()
         self._is_prepared = False

@@ -6,7 +6,13 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from criteo_stream.sparse.adam import DenseAdam, RowwiseSparseAdam, WithoutCompiler
+from criteo_stream.sparse.adam import (
+    DenseAdam,
+    RowwiseSparseAdam,
+    WithoutCompiler,
+    l2_of,
+    tables_and_others,
+)
 
 
 class JointAdam(WithoutCompiler, torch.optim.Optimizer):
@@ -35,13 +41,11 @@ class JointAdam(WithoutCompiler, torch.optim.Optimizer):
         l2_embedding: float = 0.0,
     ) -> None:
         self._parts: list[torch.optim.Optimizer] = []
-        tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        tables, dense = tables_and_others(model)
         for table in tables:
-            l2 = torch.full((table.embedding_dim,), l2_embedding)
-            l2[: getattr(table, "linear_columns", 0)] = l2_linear
+            l2 = l2_of(table, l2_linear, l2_embedding)
             self._parts.append(RowwiseSparseAdam([table.weight], lr, betas, eps, l2=l2))
-        of_tables = {id(table.weight) for table in tables}
-        if dense := [p for p in model.parameters() if id(p) not in of_tables]:
+        if dense:
             self._parts.append(DenseAdam(dense, lr=lr, betas=betas, eps=eps))
         groups = [group for part in self._parts for group in part.param_groups]
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps})
@@ -66,10 +70,7 @@ class JointAdam(WithoutCompiler, torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for part, group in zip(self._parts, self.param_groups, strict=True):
             # Each time, for a loaded state dict brings groups and state of its own.
             part.param_groups, part.state = [group], self.state

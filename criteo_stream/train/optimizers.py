@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from criteo_stream.sparse import fused
-from criteo_stream.sparse.adam import DenseAdam, RowwiseSparseAdam, table_moment
+from criteo_stream.sparse.adam import (
+    DenseAdam,
+    RowwiseSparseAdam,
+    l2_of,
+    table_moment,
+    tables_and_others,
+)
 from criteo_stream.sparse.deferred import defer
 from criteo_stream.sparse.exchange_lookups import LookupExchange
 
@@ -39,18 +45,15 @@ class Optimizers:
         fuse: bool = False,
         exchange: LookupExchange | None = None,
     ) -> None:
-        tables = [m for m in model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        tables, dense = tables_and_others(model)
         self.are_fused = fuse and all(fused.is_supported(table.weight) for table in tables)
         """Whether no table has a gradient of its own."""
         self.exchange = exchange
         """Wants to know of each step how many batch rows the rank with most of them has."""
         self._names = {id(p): name for name, p in model.named_parameters()}
-        weights = {id(table.weight) for table in tables}
-        dense = [p for p in model.parameters() if id(p) not in weights]
         self._optimizers: list[torch.optim.Optimizer] = []
         for table in tables:
-            l2 = torch.full((table.embedding_dim,), l2_embedding)
-            l2[: getattr(table, "linear_columns", 0)] = l2_linear
+            l2 = l2_of(table, l2_linear, l2_embedding)
             if fuse and fused.is_supported(table.weight):
                 defer(table.weight, exchange)
             self._optimizers.append(RowwiseSparseAdam([table.weight], eps=epsilon, l2=l2))
