@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.terminal import say
 from criteo_stream.cli.app import command, show
 from criteo_stream.cli.parameters import Json, RawArgument, with_options
@@ -31,14 +30,4 @@ def preprocess(
     if rows["rejected"]:
         told = left_out_text(rows["rejected"], result.rejected_listed, result.rejected_file)
         say(f"warning: {told}")
-    thinned = f", {counted(rows['thinned'], 'negative')} thinned" if "thinned" in rows else ""
-    lines = [
-        f"{out}: {rows['train']:,} training, {rows['valid']:,} valid and "
-        f"{counted(rows['test'], 'test row')} ({rows['rejected']:,} rejected{thinned})"
-    ]
-    if result.stages:  # else it was finished before
-        lines.append(
-            f"{result.seconds:.1f} s, {result.rows_per_second:,} rows/s, "
-            f"peak memory {format_size(result.peak_memory_bytes)}"
-        )
-    show(result.to_dict(), *lines, as_json=as_json)
+    show(result.to_dict(), *result.lines(), as_json=as_json)

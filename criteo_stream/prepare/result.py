@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from criteo_stream.base.amounts import format_size
+from criteo_stream.base.amounts import counted, format_size
 from criteo_stream.base.notebook import table_html
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.manifest import Manifest
@@ -55,13 +55,26 @@ class PrepareResult:
             "warnings": self.warnings,
         }
 
+    def lines(self) -> list[str]:
+        """The figures for a person: rows, and speed unless this call found the set finished."""
+        return [self._made, self._speed] if self.stages else [self._made]
+
     def summary(self) -> str:
-        """The figures for a person."""
+        """The figures for a person, as a sentence."""
+        return f"{self._made} in {self._speed}"
+
+    @property
+    def _made(self) -> str:
         rows = self.manifest.rows
-        thinned = f", {rows['thinned']:,} negatives thinned" if "thinned" in rows else ""
+        thinned = f", {counted(rows['thinned'], 'negative')} thinned" if "thinned" in rows else ""
         return (
             f"{self.out}: {rows['train']:,} training, {rows['valid']:,} valid and "
-            f"{rows['test']:,} test rows ({rows['rejected']:,} rejected{thinned}) in "
+            f"{counted(rows['test'], 'test row')} ({rows['rejected']:,} rejected{thinned})"
+        )
+
+    @property
+    def _speed(self) -> str:
+        return (
             f"{self.seconds:.1f} s, {self.rows_per_second:,} rows/s, "
             f"peak memory {format_size(self.peak_memory_bytes)}"
         )
