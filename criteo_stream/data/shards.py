@@ -139,7 +139,9 @@ class ShardReader:
             table = file.read_row_group(group - self._first_group[shard], use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(shard, error) from error
-        label, *features = (column.chunk(0).to_numpy() for column in table.columns)
+        # Arrow's own ``to_numpy`` loads pandas where it is installed.
+        columns: list[npt.NDArray[Any]] = [np.from_dlpack(c.chunk(0)) for c in table.columns]
+        label, *features = columns
         self._check_values(shard, label, features)
         # Into an array of ours, for np.stack alone would choose Fortran order.
         numeric = np.empty((len(table), 13), np.float32)

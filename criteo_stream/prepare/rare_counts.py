@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from criteo_stream.base.errors import DataSetError
 from criteo_stream.base.storage import atomic_path
-from criteo_stream.data.parquet import opened_parquet
+from criteo_stream.data.parquet import as_numpy, opened_parquet
 from criteo_stream.prepare.counts import Int64Array, UInt32Array
 
 _GROUP_ENTRIES: Final = 1 << 20
@@ -88,7 +88,7 @@ def read_rare_counts(path: Path) -> Iterator[tuple[UInt32Array, Int64Array]]:
             for batch in file.iter_batches(_GROUP_ENTRIES):
                 if any(column.null_count for column in batch.columns):
                     raise ValueError("it has gaps")
-                values, counts = batch["value"].to_numpy(), batch["count"].to_numpy()
+                values, counts = as_numpy(batch["value"]), as_numpy(batch["count"])
                 if len(counts) and counts.min() < 1:
                     raise ValueError("a value was seen less than once")
                 yield values, counts

@@ -78,7 +78,7 @@ def vocabulary_digest(path: Path, ids: int, *, is_extended: bool = False) -> str
     digest = VocabularyDigest(ids - FIRST_KNOWN_ID)
     with _opened(path, ids, is_extended=is_extended) as file:
         for batch in file.iter_batches(SLICE_ENTRIES):
-            digest.add(*(batch[name].to_numpy() for name in VOCABULARY_SCHEMA.names))
+            digest.add(*(as_numpy(batch[name]) for name in VOCABULARY_SCHEMA.names))
     return digest.digest()
 
 

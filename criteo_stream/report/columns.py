@@ -12,6 +12,7 @@ from criteo_stream.data.dataset import CriteoDataset
 from criteo_stream.data.folder import DataFolder
 from criteo_stream.data.loader import CriteoLoader
 from criteo_stream.data.manifest import Manifest
+from criteo_stream.data.parquet import as_numpy
 from criteo_stream.prepare.quantiles import QuantileTable
 from criteo_stream.prepare.read_fit import read_fit_tables, verify_fit
 
@@ -131,7 +132,7 @@ def _largest_counts(vocabulary: Path, *, is_extended: bool) -> np.ndarray:
     largest = np.empty(0, np.int64)
     with pq.ParquetFile(vocabulary.absolute()) as file:
         for batch in file.iter_batches(columns=["count"]):
-            both = np.concatenate([largest, batch["count"].to_numpy()])
+            both = np.concatenate([largest, as_numpy(batch["count"])])
             largest = np.sort(both)[::-1][:_TOP]
             if not is_extended:
                 break
